@@ -1,0 +1,50 @@
+"""The loop. It cannot tell a job fetched a second ago from one found in the database after a crash."""
+
+from states.errors import JobFailed, JobGone, Paused
+from states.job import Job, Trigger
+from states.machine import fire
+from states.ports import Store, Tools
+from states.steps import STEPS, Outcome
+from states.table import MAX_ATTEMPTS
+
+
+def advance(job: Job, store: Store, tools: Tools) -> Job:
+    """Take the job from step to step until it is in a terminal state, and return it.
+
+    Raises ``Paused`` when a step cannot go on now; the job stays where it is, without a lost attempt.
+    """
+    while job.state in STEPS:
+        job = _move(job, store, tools)
+    return job
+
+
+def _move(job: Job, store: Store, tools: Tools) -> Job:
+    if job.gone:
+        return _commit(store, job, Outcome(job, Trigger.GONE))
+    if job.attempts >= MAX_ATTEMPTS:
+        return _commit(store, job, Outcome(_given_up(job), Trigger.FAILED))
+    job = store.begin(job)
+    try:
+        outcome = STEPS[job.state](job, tools)
+    except JobGone:
+        outcome = Outcome(store.get(job.key), Trigger.GONE)
+    except JobFailed as failure:
+        outcome = Outcome(store.get(job.key).with_facts(detail=str(failure)), Trigger.FAILED)
+    except Paused:
+        store.forgive(job)
+        raise
+    except Exception as bug:
+        job = store.note(store.get(job.key).with_facts(stumbled=f"{type(bug).__name__}: {bug}"))
+        tools.stumbled(job, bug)
+        return job
+    return _commit(store, job, outcome)
+
+
+def _commit(store: Store, before: Job, outcome: Outcome) -> Job:
+    return store.commit(before, fire(outcome.job, outcome.trigger), outcome.trigger)
+
+
+def _given_up(job: Job) -> Job:
+    last = job.facts.stumbled or "the worker itself stopped each time"
+    tried = f"Gave up after {job.attempts} attempts in the state {job.state!s}. The last error was: {last}"
+    return job.with_facts(detail=tried)

@@ -1,0 +1,83 @@
+"""What is done in each live state: one small function each, safe to run twice or after half of itself.
+
+A step returns an ``Outcome`` or raises one of ``states.errors``. It never tells the API a status and
+never moves the job: the loop in ``states.advance`` does, from what the step returns.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from states.errors import RunLost
+from states.job import Exit, Job, JobState, Trigger
+from states.ports import Tools
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Go on: this is what is known now, and why the job leaves its state."""
+
+    job: Job
+    trigger: Trigger
+
+
+def accept(job: Job, tools: Tools) -> Outcome:
+    """Admit the job and make its folder. Safe twice: making a folder that is there changes nothing."""
+    tools.workspace.admit(job)
+    tools.workspace.prepare(job)
+    return Outcome(job, Trigger.ACCEPTED)
+
+
+def download(job: Job, tools: Tools) -> Outcome:
+    """Inputs and image, side by side. Safe twice: whole files are skipped, a pull is repeatable."""
+    folder = tools.workspace.prepare(job)
+    image: list[str] = []
+    tools.together(
+        lambda: tools.transfers.download(job, folder, tools.stop),
+        lambda: image.append(tools.runner.prepare(job.spec, tools.stop)),
+    )
+    return Outcome(job.with_facts(image_id=image[0], gpus=tools.gpus), Trigger.DOWNLOADED)
+
+
+def run(job: Job, tools: Tools) -> Outcome:
+    """Start or adopt the container and wait for its end.
+
+    Safe twice: the intent (name, image, GPUs) was committed with the move into this state, the
+    container's id is committed before it is started, and a started container is only ever adopted.
+    """
+    try:
+        if job.facts.run is None:
+            tools.lease.confirm(job, tools.stop)
+        created = tools.runner.create(job, tools.workspace.folder(job), tools.stop)
+        job = tools.note(job.with_facts(run=created))
+        started = tools.runner.start(job, created, tools.stop)
+        if started != created:
+            job = tools.note(job.with_facts(run=started))
+        tools.settle(job)
+        ended = tools.runner.wait(job, started, tools.stop)
+    except RunLost as lost:
+        return Outcome(job.with_facts(detail=str(lost)), Trigger.LOST)
+    return Outcome(job.with_facts(exit=ended), Trigger.EXITED)
+
+
+def upload(job: Job, tools: Tools) -> Outcome:
+    """Outputs and the container's log. Safe twice: acknowledged files are skipped, others overwritten."""
+    tools.lease.confirm(job, tools.stop)
+    log = tools.runner.logs(job.facts.run, tools.stop) if job.facts.run else iter(())
+    tail = tools.transfers.upload(job, tools.workspace.folder(job), log, tools.stop)
+    return Outcome(job.with_facts(detail=_verdict(job.facts.exit, tail)), Trigger.UPLOADED)
+
+
+def _verdict(ended: Exit | None, tail: str) -> str:
+    """What the job's owner is told; nothing if all went well."""
+    if ended is None or ended.ok:
+        return ""
+    sentence = ended.reason or f"The job's command ended with exit code {ended.code}."
+    return f"{sentence}\nThe last lines of its log:\n{tail}" if tail else sentence
+
+
+STEPS: dict[JobState, Callable[[Job, Tools], Outcome]] = {
+    JobState.FETCHED: accept,
+    JobState.DOWNLOADING: download,
+    JobState.RUNNING: run,
+    JobState.UPLOADING: upload,
+}
