@@ -31,13 +31,20 @@ def _move(job: Job, store: Store, tools: Tools) -> Job:
     except JobFailed as failure:
         outcome = Outcome(store.get(job.key).with_facts(detail=str(failure)), Trigger.FAILED)
     except Paused:
-        store.forgive(job)
+        if not _given_back(job, store):
+            store.forgive(job)
         raise
     except Exception as bug:
-        job = store.note(store.get(job.key).with_facts(stumbled=f"{type(bug).__name__}: {bug}"))
+        again = store.begin(job) if _given_back(job, store) else store.get(job.key)
+        job = store.note(again.with_facts(stumbled=f"{type(bug).__name__}: {bug}"))
         tools.stumbled(job, bug)
         return job
     return _commit(store, job, outcome)
+
+
+def _given_back(begun: Job, store: Store) -> bool:
+    """Whether the attempt no longer counts: the step settled down to wait, or made progress."""
+    return store.get(begun.key).attempts < begun.attempts
 
 
 def _commit(store: Store, before: Job, outcome: Outcome) -> Job:

@@ -21,9 +21,9 @@ def _edges() -> list[tuple[JobState, JobState, str]]:
 def mermaid(path: Path = (), current: JobState | None = None) -> str:
     """A Mermaid ``stateDiagram-v2``."""
     lines = ["stateDiagram-v2", f"    [*] --> {JobState.FETCHED}"]
-    walked = {move: number for number, move in enumerate(path, start=1)}
     for source, target, label in _edges():
-        step = f"{walked[source, target]}. " if (source, target) in walked else ""
+        walked = [str(number) for number, move in enumerate(path, start=1) if move == (source, target)]
+        step = f"{', '.join(walked)}. " if walked else ""
         lines.append(f"    {source} --> {target}: {step}{label}")
     lines += [f"    {state} --> [*]" for state in TABLE if state in TERMINAL]
     if current is not None:
@@ -44,3 +44,16 @@ def dot(path: Path = (), current: JobState | None = None) -> str:
         bold = ", penwidth=2" if (source, target) in walked else ""
         lines.append(f'    {source} -> {target} [label="{label}"{bold}];')
     return "\n".join([*lines, "}"]) + "\n"
+
+
+def text(path: Path = (), current: JobState | None = None) -> str:
+    """Plain lines for a terminal; ``*`` marks moves that the job made, ``>`` where it is."""
+    walked = set(path)
+    lines: list[str] = []
+    for state, row in TABLE.items():
+        tells = f"the API is told {row.tells}" if row.tells else "the API is told nothing"
+        lines.append(f"{'>' if state is current else ' '} {state:<12} {tells}")
+        for edge in row.edges:
+            mark = "*" if (state, edge.target) in walked else " "
+            lines.append(f"  {mark}   {_label(edge):<28} -> {edge.target}")
+    return "\n".join(lines) + "\n"

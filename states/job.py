@@ -145,7 +145,8 @@ class Job(_Frozen):
 
     def moved_to(self, state: JobState, told: ApiStatus) -> Self:
         """The same job in another state, with its attempts there still to come."""
-        return self.model_copy(update={"state": state, "told": told, "attempts": 0})
+        facts = self.facts.model_copy(update={"stumbled": ""})
+        return self.model_copy(update={"state": state, "told": told, "attempts": 0, "facts": facts})
 
     def run_again(self) -> Self:
         """The same job with a new run ahead of it and nothing known about that run."""

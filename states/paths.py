@@ -12,7 +12,10 @@ MAX_NAME_BYTES = 255
 MAX_PATH_BYTES = 3072
 """Longest path under ``/files``: Linux's ``PATH_MAX`` less room for the folder of the job itself."""
 
-_PLAIN_MKDIR = re.compile(r"(?:^|[;&|(]|\bthen\b|\bdo\b)\s*mkdir\s+([^;&|)\n]*)")
+_PLAIN_MKDIR = re.compile(
+    r"(?:^|[;&|({!\n]|\b(?:then|do|else)\b)\s*"  # where a command may begin
+    r"(?:\w+=\S*\s+)*(?:/(?:usr/)?bin/)?mkdir\s+([^;&|)}<>\n]*)"
+)
 
 
 def inside(path: str, what: str) -> PurePosixPath:
@@ -60,6 +63,16 @@ def output_folders(spec: JobSpec) -> list[tuple[str, PurePosixPath]]:
     return [(kind.value, inside(folder, "output folder")) for kind, folder in folders]
 
 
+def check(spec: JobSpec) -> None:
+    """Raise ``JobFailed`` with a sentence if the job names a path that it must not, or one twice over."""
+    files = inputs(spec)
+    for _, folder in output_folders(spec):
+        if taken := [path for path in (folder, *folder.parents) if path in files]:
+            raise JobFailed(
+                f"The job's output folder {str(folder)!r} is in the way of its input {str(taken[0])!r}."
+            )
+
+
 def folders_to_make(spec: JobSpec) -> list[PurePosixPath]:
     """The output folders that must exist before the run.
 
@@ -85,5 +98,5 @@ def made_by_command(command: str) -> set[PurePosixPath]:
         options = [word for word in words if word.startswith("-")]
         if any(word == "--parents" or re.fullmatch(r"-[a-z]*p[a-z]*", word) for word in options):
             continue
-        made |= {PurePosixPath(w).relative_to("/files") for w in words if w.startswith("/files/")}
-    return made
+        made |= {PurePosixPath(word).relative_to("/files") for word in words if word.startswith("/files/")}
+    return made - {PurePosixPath()}

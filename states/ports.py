@@ -190,8 +190,12 @@ class Tools(Protocol):
     def gpus(self) -> tuple[str, ...]:
         """UUIDs of the GPUs that a new run gets."""
 
-    def together(self, first: Callable[[], object], second: Callable[[], object]) -> None:
-        """Run both side by side. If one raises, end the other early and raise that error."""
+    def together(self, first: Callable[[Stop], object], second: Callable[[Stop], object]) -> None:
+        """Run both side by side, each with a ``Stop`` of its own that follows the job's.
+
+        Raises the first's error or the second's. An error that ends the job (not ``Paused``) also
+        ends the other early.
+        """
 
     def note(self, job: Job) -> Job:
         """``Store.note``."""

@@ -79,12 +79,17 @@ class JobSpec(_Tolerant):
     @classmethod
     def parse(cls, job_id: str, raw: object) -> Self:
         """Read what the API sent for ``job_id``. Never raises: what is wrong lands in ``problem``."""
+        sent = json.dumps([job_id, raw], ensure_ascii=False)
+        whole = sent.encode(errors="replace")
+        if whole.decode() != sent:
+            job_id, raw = json.loads(whole)
+            return cls(id=job_id, unreadable=raw, problem="The job's specification holds half a character.")
         if not isinstance(raw, dict):
             return cls(id=job_id, unreadable=raw, problem="The job's specification is not an object.")
         try:
             known = {"id": job_id, "problem": None, "unreadable": None}
             spec = cls.model_validate({**raw, **known})
-            missing = [name for name in ("app", "handler", "meta", "hardware") if name not in raw]
+            missing = [name for name in ("app", "handler", "meta", "hardware") if raw.get(name) is None]
             if not missing:
                 return spec
             wrong = ", ".join(f"{name}: is missing" for name in missing)

@@ -32,8 +32,8 @@ def download(job: Job, tools: Tools) -> Outcome:
     folder = tools.workspace.prepare(job)
     image: list[str] = []
     tools.together(
-        lambda: tools.transfers.download(job, folder, tools.stop),
-        lambda: image.append(tools.runner.prepare(job.spec, tools.stop)),
+        lambda stop: tools.transfers.download(job, folder, stop),
+        lambda stop: image.append(tools.runner.prepare(job.spec, stop)),
     )
     return Outcome(job.with_facts(image_id=image[0], gpus=tools.gpus), Trigger.DOWNLOADED)
 

@@ -1,0 +1,46 @@
+# Everything that one does with this repository. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON := .venv/bin/python
+IMAGE ?= jobfetcher
+PYTEST_ARGS ?=
+
+.PHONY: help venv demo test lint image lock
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+venv: .venv/.stamp ## Make .venv: the locked packages and the project, editable
+
+.venv/.stamp: requirements.lock pyproject.toml .ci/venv.sh
+	@.ci/venv.sh
+	@touch $@
+
+demo: venv ## Watch the worker do jobs against the mock API
+	@.ci/engine.sh || true
+	@.venv/bin/jobfetcher demo
+
+test: venv ## Run all tests (PYTEST_ARGS="-k name" for some)
+	@.ci/packages.sh
+	@.ci/engine.sh
+	@.ci/base-image.sh
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+lint: venv ## Check style, formatting, types and the layers' imports
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m ruff format --quiet --check .
+	@$(PYTHON) -m mypy --no-error-summary
+	@.venv/bin/lint-imports
+
+image: ## Build the worker's image (IMAGE=name to name it)
+	@.ci/engine.sh
+	@.ci/base-image.sh
+	@docker build -q -t $(IMAGE) . >/dev/null
+	@docker image inspect -f 'Built $(IMAGE), {{.Size}} bytes.' $(IMAGE)
+
+lock: ## Renew both lock files from pyproject.toml (needs uv)
+	@uv pip compile -q --python-version 3.11 --no-emit-index-url --no-emit-find-links --generate-hashes --extra dev --no-header -o requirements.lock pyproject.toml
+	@uv pip compile -q --python-version 3.11 --no-emit-index-url --no-emit-find-links --generate-hashes -c requirements.lock --no-header -o requirements-run.lock pyproject.toml

@@ -1,0 +1,5 @@
+"""The command ``jobfetcher``."""
+
+from jobfetcher.cli.commands import main
+
+__all__ = ["main"]

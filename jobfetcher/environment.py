@@ -1,0 +1,60 @@
+"""Where settings come from: environment variables and the ``.env`` file. The only reader of both.
+
+Light on purpose: commands that only look at the database load this and no validation library.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+PREFIX = "JOBFETCHER_"
+ENV_FILE = Path(".env")
+DEFAULT_BASE = "~/temp/decode_cloud/mounts"
+"""The existing worker's default of ``PATH_BASE``."""
+
+SPELLINGS = {"TIMEOUT_STATUS": ("TIMEOUT_STATUS", "TIMOUT_STATUS")}
+"""Names that users have in their files in more than one spelling; the first found counts."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A value and the place it came from ("API_URL in .env")."""
+
+    value: str
+    origin: str
+
+
+def read_env_file(path: Path = ENV_FILE) -> dict[str, str]:
+    """The variables of a ``.env`` file; none if there is no such file."""
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values
+
+    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+
+
+def lookup(name: str, environ: Mapping[str, str], env_file: Mapping[str, str]) -> Found | None:
+    """The value of the setting ``name`` (upper case), or None where it is unset or empty.
+
+    ``JOBFETCHER_NAME`` wins over ``NAME``; among equals of the plain name the ``.env`` file wins over
+    the environment, because login shells set ``USERNAME``.
+    """
+    names = SPELLINGS.get(name, (name,))
+    places = [(PREFIX + n, environ, "environment") for n in names]
+    places += [(PREFIX + n, env_file, str(ENV_FILE)) for n in names]
+    places += [(n, env_file, str(ENV_FILE)) for n in names]
+    places += [(n, environ, "environment") for n in names]
+    for variable, source, place in places:
+        if value := source.get(variable, "").strip():
+            return Found(value, f"{variable} ({place})")
+    return None
+
+
+def database_url() -> str:
+    """The URL of the worker's database, as the settings would give it."""
+    env_file = read_env_file()
+    if found := lookup("DATABASE_URL", os.environ, env_file):
+        return found.value
+    base = lookup("PATH_BASE", os.environ, env_file)
+    return f"sqlite:///{Path(base.value if base else DEFAULT_BASE).expanduser() / 'jobfetcher.db'}"

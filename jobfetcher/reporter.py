@@ -1,0 +1,223 @@
+"""Tells the API what happened: the outbox in order, and keep-alives while there is nothing to tell.
+
+One thread for all jobs. It never moves a job: it reads the outbox, marks what is acknowledged, and at
+the first 404 makes it durable that the lease is gone. Jobs and reporter meet in the database and in
+one stop signal per job.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from jobfetcher.api.errors import ApiError, Invalid, NotFound, ServerError, TooManyRequests
+from jobfetcher.api.retries import Backoff
+from jobfetcher.failpoints import failpoint
+from persistence.errors import StoreUnavailable
+from persistence.store import SqlStore
+from states.errors import JobGone
+from states.job import ApiStatus, Job, StatusUpdate
+from states.ports import Api, Stop
+from states.table import TERMINAL
+
+log = logging.getLogger(__name__)
+
+ASK_AFTER = 3
+"""Consecutive 5xx answers for one job after which its status is asked for: for a job that was deleted
+the API answers PUT with 500 for ever, and only ``GET status`` says 404."""
+
+
+def status_backoff() -> Backoff:
+    """Waits between attempts to send: the service's own restarts take seconds, its outages minutes."""
+    return Backoff(first=0.5, factor=2, limit=30)
+
+
+@dataclass
+class _Line:
+    """What the reporter remembers of one job. Times are of its clock."""
+
+    job_id: str
+    keep_alive_at: float | None = None
+    """When to send the last status again; None: the job has ended."""
+    retry_at: float = 0.0
+    failures: int = 0
+    backoff: Iterator[float] = field(default_factory=lambda: iter(status_backoff()))
+
+
+class Reporter:
+    """``interval`` is the number of seconds between keep-alives.
+
+    ``on_gone(key)`` is called after a 404 was made durable, ``on_reported()`` after a terminal status
+    was acknowledged. Implements ``states.ports.Lease``.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        store: SqlStore,
+        interval: float,
+        on_gone: Callable[[int], None],
+        on_reported: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._store = store
+        self._interval = interval
+        self._on_gone = on_gone
+        self._on_reported = on_reported
+        self._clock = clock
+        self._lines: dict[int, _Line] = {}
+        self._confirmed: set[int] = set()
+        self._changed = threading.Condition()
+        self._woken = False
+        self._stopping = False
+
+    def watch(self, job: Job) -> None:
+        """Keep the job alive from now on. The first keep-alive is due at once: it asks whether the job
+        is still ours."""
+        with self._changed:
+            self._lines.setdefault(job.key, _Line(job.id)).keep_alive_at = self._clock()
+        self.wake()
+
+    def wake(self) -> None:
+        """There may be something to send."""
+        with self._changed:
+            self._woken = True
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Let ``run`` return after the request in flight."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def confirm(self, job: Job, stop: Stop) -> None:
+        """Return once the API has acknowledged this job since this process started."""
+        with stop.interrupts(self.wake), self._changed:
+            while job.key not in self._confirmed:
+                stop.check()
+                if self._store.get(job.key).gone:
+                    raise JobGone("The API no longer knows the job as ours.")
+                self._changed.wait(timeout=30)
+        stop.check()
+
+    def run(self) -> None:
+        """Body of the reporter's thread."""
+        while not self._stopping:
+            try:
+                wait = self.turn()
+            except StoreUnavailable as error:
+                log.error("reporter.store-unavailable", extra={"error": str(error)})
+                wait = 5.0
+            with self._changed:
+                if not self._woken and not self._stopping:
+                    self._changed.wait(timeout=wait)
+                self._woken = False
+
+    def turn(self) -> float:
+        """Send what is due. Returns the seconds until something is due again."""
+        unsent = {update.job_key: update for update in self._store.unsent()}
+        for update in unsent.values():
+            self._send(update)
+        for key, line in list(self._lines.items()):
+            if key not in unsent and line.keep_alive_at is not None:
+                self._keep_alive(key, line)
+        return self._seconds_to_next({update.job_key for update in self._store.unsent()})
+
+    def _seconds_to_next(self, unsent: set[int]) -> float:
+        now = self._clock()
+        due = [self._line(key).retry_at for key in unsent if key in self._lines]
+        due += [
+            max(line.keep_alive_at, line.retry_at)
+            for key, line in self._lines.items()
+            if line.keep_alive_at is not None and key not in unsent
+        ]
+        return max(0.0, min(due, default=now + self._interval) - now)
+
+    def _line(self, key: int, job_id: str = "") -> _Line:
+        with self._changed:
+            return self._lines.setdefault(key, _Line(job_id))
+
+    def _send(self, update: StatusUpdate) -> None:
+        line = self._line(update.job_key, update.job_id)
+        if line.retry_at > self._clock():
+            return
+        failpoint(f"report.before-{update.status}")
+        if not self._put(update.job_key, line, update.status, update.detail):
+            return
+        failpoint(f"report.after-{update.status}")
+        self._store.mark_sent(update)
+        log.info("status.reported", extra={"job_id": update.job_id, "status": str(update.status)})
+        self._acknowledged(update.job_key, line)
+        if update.status.rank == ApiStatus.FINISHED.rank:
+            self._forget(update.job_key)
+            self._on_reported()
+
+    def _keep_alive(self, key: int, line: _Line) -> None:
+        if max(line.keep_alive_at or 0.0, line.retry_at) > self._clock():
+            return
+        job = self._store.get(key)
+        if job.gone or job.state in TERMINAL:
+            line.keep_alive_at = None
+        elif self._store.next_unsent(key) is not None:
+            return  # it has moved since this turn began: the next one tells
+        elif self._put(key, line, job.told, ""):
+            log.debug("status.kept-alive", extra={"job_id": job.id, "status": str(job.told)})
+            self._acknowledged(key, line)
+
+    def _put(self, key: int, line: _Line, status: ApiStatus, detail: str) -> bool:
+        """Whether the API has acknowledged. A 404 and repeated 500s are dealt with here."""
+        try:
+            self._api.put_status(line.job_id, status, detail)
+        except (NotFound, Invalid) as error:
+            self._gone(key, line, error)
+            return False
+        except ApiError as error:
+            self._failed(key, line, error)
+            return False
+        return True
+
+    def _acknowledged(self, key: int, line: _Line) -> None:
+        with self._changed:
+            line.failures, line.retry_at = 0, 0.0
+            line.backoff = iter(status_backoff())
+            if line.keep_alive_at is not None:
+                line.keep_alive_at = self._clock() + self._interval
+            self._confirmed.add(key)
+            self._changed.notify_all()
+
+    def _failed(self, key: int, line: _Line, error: ApiError) -> None:
+        line.failures += 1
+        wait = next(line.backoff)
+        if isinstance(error, TooManyRequests) and error.retry_after is not None:
+            wait = max(wait, error.retry_after)
+        line.retry_at = self._clock() + wait
+        log.warning(
+            "status.not-reported",
+            extra={"job_id": line.job_id, "error": str(error), "retry_in": round(wait, 1)},
+        )
+        if isinstance(error, ServerError) and line.failures % ASK_AFTER == 0:
+            self._ask(key, line)
+
+    def _ask(self, key: int, line: _Line) -> None:
+        try:
+            self._api.job_status(line.job_id)
+        except NotFound as error:
+            self._gone(key, line, error)
+        except ApiError:
+            return
+
+    def _gone(self, key: int, line: _Line, error: ApiError) -> None:
+        failpoint("report.gone-seen")
+        self._store.mark_gone(key)
+        log.warning("job.gone", extra={"job_id": line.job_id, "error": str(error)})
+        self._forget(key)
+        self._on_gone(key)
+        with self._changed:
+            self._changed.notify_all()
+
+    def _forget(self, key: int) -> None:
+        with self._changed:
+            self._lines.pop(key, None)
+            self._confirmed.discard(key)

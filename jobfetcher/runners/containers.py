@@ -1,0 +1,263 @@
+"""Runs jobs in containers: the rules by which a container is made once, started once, and believed.
+
+The engine's own check of names is the lock. Nothing is concluded from the end of a stream or from a
+time-out: inspection decides, and an exit counts only within one engine epoch.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from jobfetcher.failpoints import failpoint
+from jobfetcher.runners.config import LABEL, Limits, container, is_of, is_of_worker
+from jobfetcher.runners.engine import Conflict, Engine, NotThere, Refused, StreamBroken, Unanswered
+from jobfetcher.runners.epoch import boot_id
+from jobfetcher.runners.exits import ever_started, exit_of, is_alive, is_going, why_not_started
+from jobfetcher.runners.images import Images
+from jobfetcher.runners.multiplexed import payloads
+from states.errors import JobFailed, Paused, RunLost
+from states.job import Exit, Job, Run
+from states.ports import Stop
+from states.spec import JobSpec
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 10.0
+"""How long an effect that the engine did not confirm is looked for."""
+REMOVAL_SECONDS = 60.0
+LOOK_SECONDS = 0.1
+
+REMOVED = "The container was removed by somebody while it ran."
+INTERRUPTED = "The container was interrupted when the Docker engine or the machine restarted."
+
+
+class ContainerRunner:
+    """Implements ``states.ports.Runner`` over an ``Engine``. ``host_path`` turns a folder as the worker
+    sees it into the same folder as the engine sees it.
+
+    One window stays open: if the worker dies while a start is under way in an engine that hangs, and
+    the next worker looks before that start happens, a job of a few milliseconds may be started twice.
+    """
+
+    def __init__(
+        self, engine: Engine, worker: str, host_path: Callable[[Path], Path], images: Images, limits: Limits
+    ) -> None:
+        self._engine = engine
+        self.worker = worker
+        self._host_path = host_path
+        self._images = images
+        self._limits = limits
+
+    def prepare(self, spec: JobSpec, stop: Stop) -> str:
+        return self._images.prepare(spec.handler.image_url, stop)
+
+    def create(self, job: Job, folder: Path, stop: Stop) -> Run:
+        """Safe twice: the name is taken or it is not."""
+        stop.check()
+        known = job.facts.run
+        if known is not None:
+            if self._engine.inspect(known.id) is None:
+                raise RunLost("The container vanished while the worker did not look.")
+            return known
+        return self._existing(job) or self._create(job, folder, stop)
+
+    def start(self, job: Job, run: Run, stop: Stop) -> Run:
+        """Safe twice: only a container that never ran is started, and by its id."""
+        stop.check()
+        # The epoch is read before the container is looked at: seen alive afterwards, it lived in this one.
+        epoch = self._epoch()
+        found = self._engine.inspect(run.id)
+        if found is None or is_going(found):
+            raise RunLost(REMOVED)
+        if is_alive(found):
+            return run.model_copy(update={"epoch": epoch})
+        if ever_started(found):
+            return run
+        if found["State"].get("Error"):
+            raise JobFailed(why_not_started(found))
+        failpoint("docker.before-start")
+        self._start(run)
+        failpoint("docker.after-start")
+        return run.model_copy(update={"epoch": epoch})
+
+    def wait(self, job: Job, run: Run, stop: Stop) -> Exit:
+        """The event stream is opened before each look, so that no end falls between the two."""
+        failpoint("docker.before-wait")
+        alive_in, woken = run.epoch, False
+        while True:
+            stop.check()
+            with self._engine.events(run.id) as events:
+                epoch = self._epoch()
+                found = self._engine.inspect(run.id)
+                if found is None or is_going(found):
+                    raise RunLost(REMOVED)
+                if not is_alive(found) and ever_started(found):
+                    break
+                alive_in = epoch
+                if woken:  # in vain: whatever woke us must not do so without a pause
+                    stop.wait(LOOK_SECONDS)
+                with stop.interrupts(events.shutdown):
+                    _any(events.chunks())
+                woken = True
+        failpoint("docker.exit-seen")
+        if self._epoch() != alive_in:
+            raise RunLost(INTERRUPTED)
+        return exit_of(found)
+
+    def logs(self, run: Run, stop: Stop) -> Iterator[bytes]:
+        """A killed engine looks like the end of the log, so the engine is asked once more at the end."""
+        life = self._engine.life()
+        try:
+            with self._engine.output(run.id) as output, stop.interrupts(output.shutdown):
+                yield from payloads(output.chunks())
+        except NotThere:
+            return
+        except StreamBroken as broken:
+            stop.check()
+            raise Paused("The Docker engine broke off in the middle of a log.") from broken
+        stop.check()
+        if self._engine.life() != life:
+            raise Paused("The Docker engine restarted in the middle of a log.")
+
+    def stop(self, name: str, grace_seconds: float) -> None:
+        for found in self._ours(name):
+            self._end(found["Id"], name, grace_seconds)
+
+    def remove(self, name: str) -> None:
+        for found in self._ours(name):
+            failpoint("docker.before-remove")
+            self._remove(found["Id"])
+            failpoint("docker.after-remove")
+
+    def owned(self) -> list[str]:
+        """By label, not by name: a container that somebody renamed is still found."""
+        found = self._engine.listed({f"{LABEL}worker": self.worker})
+        return sorted({one["Labels"][f"{LABEL}run"] for one in found if f"{LABEL}run" in one["Labels"]})
+
+    def _epoch(self) -> str:
+        return f"{boot_id()}/{self._engine.life()}"
+
+    def _ours(self, name: str) -> list[dict[str, Any]]:
+        return self._engine.listed({f"{LABEL}worker": self.worker, f"{LABEL}run": name})
+
+    def _existing(self, job: Job) -> Run | None:
+        """The run's container if it is there. One of ours with other labels is stale, and removed."""
+        found = self._engine.inspect(job.run_name)
+        if found is None:
+            return None
+        if not is_of_worker(self.worker, found):
+            raise JobFailed(
+                f"A container named {job.run_name} exists that this worker did not make; remove or rename it."
+            )
+        if is_of(job, found) and not is_going(found):
+            return Run(name=job.run_name, id=found["Id"], epoch=_epoch_at_creation(found))
+        log.warning("container.stale", extra={"container": job.run_name})
+        self._remove(found["Id"])
+        return None
+
+    def _create(self, job: Job, folder: Path, stop: Stop) -> Run:
+        epoch = self._epoch()
+        failpoint("docker.before-create")
+        try:
+            made = self._create_with_image(job, folder, epoch, stop)
+        except (Unanswered, Conflict) as unknown:
+            return self._settled(job, stop, unknown)
+        except Refused as refusal:
+            if refusal.status >= 500:
+                raise
+            raise JobFailed(f"The container cannot be created: {refusal}") from refusal
+        failpoint("docker.after-create")
+        return Run(name=job.run_name, id=made, epoch=epoch)
+
+    def _create_with_image(self, job: Job, folder: Path, epoch: str, stop: Stop) -> str:
+        """Create from the image the job was promised; if that is gone, pull once more and say so."""
+        source = self._host_path(folder)
+        image_id = job.facts.image_id or self.prepare(job.spec, stop)
+        try:
+            return self._engine.create(job.run_name, container(job, image_id, source, self._limits, epoch))
+        except NotThere:
+            if self._engine.image_id(image_id) is not None:
+                raise
+        fresh = self.prepare(job.spec, stop)
+        log.warning("image.replaced", extra={"job_id": job.id, "was": image_id, "now": fresh})
+        return self._engine.create(job.run_name, container(job, fresh, source, self._limits, epoch))
+
+    def _settled(self, job: Job, stop: Stop, unknown: Exception) -> Run:
+        """The creation may have happened, or still happen: look until it has."""
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while time.monotonic() < deadline:
+            if (run := self._existing(job)) is not None:
+                return run
+            stop.wait(LOOK_SECONDS)
+            stop.check()
+        raise Paused(f"The Docker engine did not say whether it made {job.run_name}.") from unknown
+
+    def _start(self, run: Run) -> None:
+        try:
+            self._engine.start(run.id)
+        except NotThere as gone:
+            if self._engine.inspect(run.id) is None:
+                raise RunLost(REMOVED) from gone
+            raise JobFailed(why_not_started(self._engine.inspect(run.id), str(gone))) from gone
+        except Refused as refusal:
+            found = self._engine.inspect(run.id)
+            if found is None or not ever_started(found):
+                raise JobFailed(why_not_started(found, str(refusal))) from refusal
+        except Unanswered as unknown:
+            self._settle_start(run, unknown)
+
+    def _settle_start(self, run: Run, unknown: Unanswered) -> None:
+        """If it still has not started, remove it: a start that comes late then hits a dead id."""
+        found = self._engine.inspect(run.id)
+        if found is None or not ever_started(found):
+            self._remove(run.id)
+            raise RunLost("The Docker engine did not start the container in time.") from unknown
+
+    def _end(self, container_id: str, name: str, grace_seconds: float) -> None:
+        try:
+            self._engine.stop(container_id, math.ceil(grace_seconds))
+        except (Unanswered, Refused) as unclear:
+            log.info("container.stop-unclear", extra={"container": name, "reason": str(unclear)})
+        if not self._lives(container_id):
+            return
+        try:
+            self._engine.kill(container_id)
+        except Refused as refusal:
+            log.info("container.kill-refused", extra={"container": name, "reason": str(refusal)})
+        self._until(lambda: not self._lives(container_id), SETTLE_SECONDS, f"{name} does not end.")
+
+    def _lives(self, container_id: str) -> bool:
+        found = self._engine.inspect(container_id)
+        return found is not None and is_alive(found)
+
+    def _remove(self, container_id: str) -> None:
+        try:
+            self._engine.remove(container_id)
+        except NotThere:
+            return
+        except (Conflict, Unanswered) as pending:
+            log.info("container.removal-pending", extra={"container": container_id, "reason": str(pending)})
+        gone = f"The container {container_id[:12]} is not removed yet."
+        self._until(lambda: self._engine.inspect(container_id) is None, REMOVAL_SECONDS, gone)
+
+    def _until(self, true: Callable[[], bool], seconds: float, otherwise: str) -> None:
+        deadline = time.monotonic() + seconds
+        while not true():
+            if time.monotonic() > deadline:
+                raise Paused(otherwise)
+            time.sleep(LOOK_SECONDS)
+
+
+def _epoch_at_creation(found: dict[str, Any]) -> str:
+    return str(found["Config"]["Labels"].get(f"{LABEL}epoch", ""))
+
+
+def _any(chunks: Iterator[bytes]) -> None:
+    """Return as soon as something comes, or nothing can come any more."""
+    try:
+        next(chunks, None)
+    except StreamBroken:
+        return

@@ -1,0 +1,75 @@
+"""What the container runner asks of an engine, and how the engine may answer.
+
+A question that got no answer is ``Unanswered``: whatever it asked for may happen later. An engine that
+cannot even be reached is a plain ``Paused``: nothing was asked.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+from states.errors import Paused
+
+
+class Unanswered(Paused):
+    """The engine did not answer in time, or broke off. Look before asking again."""
+
+
+class Refused(Exception):
+    """The engine said no; the message is its reason."""
+
+    def __init__(self, reason: str, status: int) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+class NotThere(Refused):
+    """404: no such container, image or network."""
+
+
+class Conflict(Refused):
+    """409: the name is taken, or the container is being removed already."""
+
+
+class StreamBroken(Exception):
+    """Nothing more came within the stream's time-out, or the connection broke."""
+
+
+class Stream(Protocol):
+    """An answer that comes bit by bit."""
+
+    def chunks(self) -> Iterator[bytes]:
+        """Pieces as they come. The end proves nothing. Raises ``StreamBroken``."""
+
+    def shutdown(self) -> None:
+        """End the reading, from any thread."""
+
+
+class Engine(Protocol):
+    """One call is one request. Every call may raise ``Paused``; those that change something, ``Refused``."""
+
+    def life(self) -> str:
+        """Changes whenever the engine starts in a way that ends its containers."""
+
+    def inspect(self, container: str) -> dict[str, Any] | None: ...
+    def listed(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Summaries of all containers with these labels, running or not."""
+
+    def create(self, name: str, config: Mapping[str, Any]) -> str:
+        """Returns the container's id."""
+
+    def start(self, container: str) -> None: ...
+    def stop(self, container: str, grace_seconds: float) -> None: ...
+    def kill(self, container: str) -> None: ...
+    def remove(self, container: str) -> None: ...
+    def image_id(self, reference: str) -> str | None:
+        """Exact id of a local image; None if there is none."""
+
+    def pull(self, repository: str, tag: str) -> AbstractContextManager[Stream]:
+        """Lines of JSON. Raises ``Refused``."""
+
+    def events(self, container: str) -> AbstractContextManager[Stream]:
+        """Something comes when the container ends or is removed."""
+
+    def output(self, container: str) -> AbstractContextManager[Stream]:
+        """What the container wrote until now, both streams multiplexed. Raises ``NotThere``."""

@@ -1,0 +1,172 @@
+"""Makes a job's image present. The engine hides a failed pull behind an old image; this does not."""
+
+import json
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from jobfetcher.failpoints import failpoint
+from jobfetcher.runners.engine import Engine, Refused, Stream, StreamBroken, Unanswered
+from states.errors import JobFailed, Paused
+from states.ports import Stop
+
+log = logging.getLogger(__name__)
+
+PullPolicy = Literal["always", "missing", "never"]
+BACKOFF = (1.0, 4.0, 15.0)
+"""Seconds before each further try of a pull whose failure may pass."""
+_PASSING = (
+    "timeout", "timed out", "broke off", "connection re", "eof", "temporary failure", "too many requests",
+    "toomanyrequests", "server misbehaving", "no such host", "unreachable", "broken pipe", "try again",
+    "bad gateway", "service unavailable", "internal server error", "gateway time-out",
+)  # fmt: skip
+
+
+class PullFailed(Exception):
+    """The message is the registry's or the engine's reason."""
+
+    @property
+    def may_pass(self) -> bool:
+        """The same pull may succeed later."""
+        return any(sign in str(self).lower() for sign in _PASSING)
+
+
+def reference(image: str) -> tuple[str, str]:
+    """Repository and tag (or digest) of an image's name; without a tag it is ``latest``.
+
+    Raises ``JobFailed`` where there is no name.
+    """
+    name = image.strip()
+    if not name or any(character.isspace() for character in name):
+        raise JobFailed(f"The job names no usable image ({image!r}).")
+    repository, at, digest = name.partition("@")
+    head, colon, tag = repository.rpartition(":")
+    if not colon or "/" in tag:
+        head, tag = repository, "latest"
+    return head, digest if at else tag
+
+
+class Images:
+    """Pulls images and knows their exact ids."""
+
+    def __init__(
+        self, engine: Engine, policy: PullPolicy = "always", backoff: Sequence[float] = BACKOFF
+    ) -> None:
+        self._engine = engine
+        self._policy = policy
+        self._backoff = backoff
+
+    def prepare(self, image: str, stop: Stop) -> str:
+        """Pull ``image`` and return its exact id.
+
+        A pull that fails is a warning as long as there is a local image of that name, else ``JobFailed``.
+        """
+        repository, tag = reference(image)
+        local = self._local(repository, tag)
+        if self._policy == "never" or (self._policy == "missing" and local):
+            return local or _missing(image, "pulling is switched off, and the engine does not have it")
+        try:
+            # With an image at hand the job need not wait for a registry that is away.
+            self._pull(repository, tag, stop, () if local else self._backoff)
+        except PullFailed as failure:
+            local = self._local(repository, tag)
+            if local:
+                log.warning("pull.failed", extra={"image": image, "reason": str(failure), "used": local})
+            return local or _missing(image, str(failure))
+        return self._local(repository, tag) or _missing(image, "it is gone right after the pull")
+
+    def _local(self, repository: str, tag: str) -> str | None:
+        return self._engine.image_id(f"{repository}{'@' if ':' in tag else ':'}{tag}")
+
+    def _pull(self, repository: str, tag: str, stop: Stop, backoff: Sequence[float]) -> None:
+        for pause in (*backoff, None):
+            stop.check()
+            try:
+                _Pull(self._engine, repository, tag).run(stop)
+            except PullFailed as failure:
+                if pause is None or not failure.may_pass:
+                    raise
+                log.info("pull.again", extra={"image": f"{repository}:{tag}", "reason": str(failure)})
+                stop.wait(pause)
+            else:
+                return
+
+
+class _Pull:
+    """One pull in a thread of its own: the engine may be silent for minutes before its answer begins."""
+
+    def __init__(self, engine: Engine, repository: str, tag: str) -> None:
+        self._engine, self._repository, self._tag = engine, repository, tag
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._stream: Stream | None = None
+        self._cancelled = False
+        self._error: Exception | None = None
+
+    def run(self, stop: Stop) -> None:
+        """Raises ``PullFailed``; with the stop's error it leaves the pull to end by itself, soon."""
+        failpoint("docker.pull-started")
+        threading.Thread(target=self._listen, name=f"pull {self._repository}", daemon=True).start()
+        with stop.interrupts(self._over.set):
+            self._over.wait()
+        if stop.is_set():
+            self._cancel()
+            stop.check()
+        if self._error is not None:
+            raise self._error
+        failpoint("docker.pulled")
+
+    def _cancel(self) -> None:
+        """Closing the connection is the only way to end a pull."""
+        with self._lock:
+            self._cancelled = True
+            if self._stream is not None:
+                self._stream.shutdown()
+
+    def _listen(self) -> None:
+        try:
+            with self._engine.pull(self._repository, self._tag) as stream:
+                if self._adopt(stream):
+                    _follow(stream.chunks())
+        except (Refused, StreamBroken, Unanswered) as refusal:
+            self._error = PullFailed(str(refusal))
+        except (PullFailed, Paused) as error:
+            self._error = error
+        except Exception as bug:
+            log.exception("pull.bug")
+            self._error = bug
+        finally:
+            with self._lock:
+                self._stream = None
+            self._over.set()
+
+    def _adopt(self, stream: Stream) -> bool:
+        with self._lock:
+            self._stream = stream
+            return not self._cancelled
+
+
+def _follow(chunks: Iterator[bytes]) -> None:
+    """Read the pull to its end. Raises ``PullFailed`` with what the stream says of an error."""
+    rest = b""
+    for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            _check(line)
+    _check(rest)
+
+
+def _check(line: bytes) -> None:
+    if not line.strip():
+        return
+    try:
+        said = json.loads(line)
+    except ValueError as error:
+        raise PullFailed("the connection to the engine broke off (unexpected EOF)") from error
+    if reason := (said.get("errorDetail") or {}).get("message") or said.get("error"):
+        raise PullFailed(str(reason))
+
+
+def _missing(image: str, reason: str) -> str:
+    raise JobFailed(f"The image '{image}' cannot be pulled: {reason.strip().rstrip('.')}.")

@@ -1,0 +1,158 @@
+"""All settings, each with its default and what it does. Environment names are the upper-case field names.
+
+Every name is also read with the prefix ``JOBFETCHER_``, which wins; see ``jobfetcher.environment``.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from jobfetcher.environment import DEFAULT_BASE, Found, lookup, read_env_file
+
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """The settings are not usable; the message names the variables and says what to do."""
+
+
+class Settings(BaseSettings):
+    """What a worker needs to know before it starts."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    api_url: str = Field(description="Address of the worker-facing API, with http:// or https://.")
+    access_token: SecretStr | None = Field(
+        None, description="Bearer token for the API. It is short-lived: prefer USERNAME and PASSWORD."
+    )
+    username: str | None = Field(None, description="Account to log in with, without ACCESS_TOKEN.")
+    password: SecretStr | None = Field(None, description="Password of that account.")
+    path_base: Path = Field(
+        Path(DEFAULT_BASE), description="Folder for the database and the jobs' files, as the worker sees it."
+    )
+    path_host_base: Path | None = Field(
+        None,
+        description="The same folder as the Docker engine sees it, if the worker runs in a container.",
+    )
+    timeout_job: float = Field(10, gt=0, description="Seconds between two questions for new jobs.")
+    timeout_status: float = Field(10, gt=0, le=140, description="Seconds between two keep-alives of a job.")
+    database_url: str = Field("", description="Database; default: jobfetcher.db in PATH_BASE.")
+    runner: Literal["docker", "process"] = Field(
+        "docker", description="What runs jobs: docker, or process (no engine needed, isolates nothing)."
+    )
+    docker_host: str | None = Field(None, description="Address of the Docker engine; default: its socket.")
+    ipc_mode: Literal["private", "host"] = Field(
+        "private", description="IPC namespace of job containers; host is what the existing worker used."
+    )
+    shm_size: int | None = Field(
+        None, gt=0, description="MiB of /dev/shm in a job container; default: half the memory, at most 8192."
+    )
+    network: str | None = Field(None, description="Docker network of job containers; default: the engine's.")
+    allowed_images: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Patterns (*, ?) of images that may run here, separated by commas; empty: all."
+    )
+    groups: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Groups whose jobs come first, separated by commas."
+    )
+    older_than: int = Field(
+        0, ge=0, description="Seconds that a job which may also run in the cloud must have waited."
+    )
+    min_free_disk: int = Field(1024, ge=0, description="MiB to keep free: no job starts below that.")
+    transfer_connections: int = Field(8, ge=1, le=64, description="Files moved side by side.")
+    upload_container_log: bool = Field(
+        True, description="Upload the container's own output as container.log."
+    )
+    stop_grace: float = Field(10, ge=0, description="Seconds a cancelled container has to end by itself.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level logged.")
+    log_format: Literal["auto", "human", "json"] = Field(
+        "auto", description="human, json, or auto: human on a terminal, json otherwise."
+    )
+    cognito_url: str | None = Field(None, description="Endpoint of AWS Cognito, for tests.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (named["init_settings"],)
+
+    @field_validator("api_url")
+    @classmethod
+    def _is_http(cls, url: str) -> str:
+        if not url.startswith(("http://", "https://")):
+            raise ValueError("must start with http:// or https://")
+        return url.rstrip("/")
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("runner", "ipc_mode", "log_format", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("allowed_images", "groups", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, values: dict[str, Any]) -> dict[str, Any]:
+        base = Path(values.get("path_base") or DEFAULT_BASE).expanduser().absolute()
+        values["path_base"] = base
+        values["database_url"] = values.get("database_url") or f"sqlite:///{base / 'jobfetcher.db'}"
+        return values
+
+    @model_validator(mode="after")
+    def _can_log_in(self) -> Self:
+        if self.access_token is None and not (self.username and self.password):
+            raise ValueError("set ACCESS_TOKEN, or both USERNAME and PASSWORD")
+        return self
+
+    def on_host(self, path: Path) -> Path:
+        """A path under ``PATH_BASE`` as the Docker engine sees it."""
+        return (self.path_host_base or self.path_base) / path.relative_to(self.path_base)
+
+
+def find(environ: Mapping[str, str], env_file: Mapping[str, str]) -> dict[str, Found]:
+    """Every setting that is given, by field name, with where it came from."""
+    found = {name: lookup(name.upper(), environ, env_file) for name in Settings.model_fields}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def load(environ: Mapping[str, str] | None = None, env_file: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process. Raises ``SettingsError`` with one readable message."""
+    found = find(
+        os.environ if environ is None else environ, read_env_file() if env_file is None else env_file
+    )
+    try:
+        return Settings(**{name: item.value for name, item in found.items()})  # type: ignore[arg-type]  # pydantic reads the strings
+    except ValidationError as error:
+        raise SettingsError(_explain(error, found)) from None
+
+
+def _explain(error: ValidationError, found: Mapping[str, Found]) -> str:
+    lines = ["The settings are not complete or not valid:"]
+    for item in error.errors(include_url=False, include_input=False):
+        name = str(item["loc"][0]) if item["loc"] else ""
+        lines.append(f"  {_complaint(name, item['type'], item['msg'], found.get(name))}")
+    lines.append("Set them as environment variables or in the file .env (see .env.example).")
+    return "\n".join(lines)
+
+
+def _complaint(name: str, kind: str, message: str, found: Found | None) -> str:
+    text = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    if not name:
+        return text[:1].upper() + text[1:] + "."
+    field: FieldInfo = Settings.model_fields[name]
+    if kind == "missing":
+        return f"{name.upper()} is missing. {field.description}"
+    where = found.origin if found else name.upper()
+    return f"{where}: {text}. {field.description}"

@@ -1,0 +1,107 @@
+"""Starts and ends the worker: the lock on its state folder, its threads, and signals.
+
+The first SIGTERM or SIGINT: fetch no more, leave containers running, exit within five seconds with
+everything persisted. A second one exits at once. Either way the next start goes on.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+
+from jobfetcher.reporter import Reporter
+from jobfetcher.sweeper import Sweeper
+from jobfetcher.worker import Worker
+
+log = logging.getLogger(__name__)
+
+SHUTDOWN_SECONDS = 4.0
+"""What the threads get to leave what they do, of the five seconds that are promised."""
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_LOCKED = 3
+
+
+class Locked(Exception):
+    """Another worker uses this state folder. Stop it first, or give this one a PATH_BASE of its own."""
+
+
+@contextlib.contextmanager
+def state_lock(folder: Path) -> Iterator[None]:
+    """Hold the state folder alone. The lock dies with the process, however it dies.
+
+    Raises ``Locked`` with the other worker's process id.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "jobfetcher.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read().strip() or "unknown"
+            raise Locked(
+                f"Another worker (process {pid}) already uses {folder}. "
+                "Stop it first, or give this one another PATH_BASE."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+class Supervisor:
+    """Runs a worker with its reporter and sweeper until a signal ends it."""
+
+    def __init__(self, worker: Worker, reporter: Reporter, sweeper: Sweeper) -> None:
+        self._worker = worker
+        self._reporter = reporter
+        self._sweeper = sweeper
+        self._signals = 0
+
+    def run(self) -> None:
+        """Run until stopped. Call from the main thread."""
+        threads = [
+            threading.Thread(target=self._guard, args=(body, name), name=name, daemon=True)
+            for body, name in ((self._reporter.run, "reporter"), (self._sweeper.run, "sweeper"))
+        ]
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        for thread in threads:
+            thread.start()
+        try:
+            self._worker.run()
+        finally:
+            self._shut_down(threads)
+
+    def _guard(self, body: Callable[[], None], name: str) -> None:
+        """A worker without reporter or sweeper is alive but silent: end it, and let it be started again."""
+        try:
+            body()
+        except Exception:
+            log.exception("supervisor.thread-died", extra={"thread": name})
+            os._exit(EXIT_FAILED)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            os._exit(128 + number)
+        # In a thread of its own: the handler may have interrupted a holder of the locks that stop takes.
+        threading.Thread(target=self._worker.stop, name="stopper", daemon=True).start()
+
+    def _shut_down(self, threads: list[threading.Thread]) -> None:
+        log.info("worker.stopping")
+        self._worker.stop()
+        self._reporter.stop()
+        self._sweeper.stop()
+        clean = self._worker.join(SHUTDOWN_SECONDS / 2)
+        for thread in threads:
+            thread.join(SHUTDOWN_SECONDS / 4)
+        busy = [thread.name for thread in threads if thread.is_alive()]
+        log.info("worker.stopped", extra={"clean": clean and not busy})

@@ -1,0 +1,162 @@
+"""Takes what a job made to the API's storage: every file of its output folders, then the log.
+
+Safe twice: what was acknowledged is left out, everything else overwrites what half arrived.
+"""
+
+import logging
+import os
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from jobfetcher.api.retries import NEVER, Policy, RetryingApi
+from jobfetcher.failpoints import failpoint
+from jobfetcher.transfer.crew import side_by_side
+from jobfetcher.transfer.folders import open_file, opened
+from jobfetcher.transfer.pool import INACTIVITY_SECONDS, Pool
+from jobfetcher.transfer.sender import Sender
+from jobfetcher.transfer.spool import CAP, Spool, spool_path
+from jobfetcher.transfer.tree import Findings, Output, walk
+from states import paths
+from states.errors import JobFailed
+from states.ports import Api, Stop, StoredFile
+from states.spec import FileType, JobSpec
+
+_log = logging.getLogger(__name__)
+
+OnDone = Callable[[StoredFile], None]
+_SHOWN = 20
+"""Paths named in a message; the log's structured fields have them too."""
+
+
+def upload_outputs(
+    api: Api,
+    spec: JobSpec,
+    folder: Path,
+    *,
+    stop: Stop = NEVER,
+    connections: int = 8,
+    done: Iterable[StoredFile] = (),
+    on_done: OnDone = lambda _: None,
+    log: Iterable[bytes] | None = None,
+    log_name: str = "container.log",
+    log_cap: int = CAP,
+    with_log: bool = True,
+    policy: Policy | None = None,
+    inactivity: float = INACTIVITY_SECONDS,
+) -> str:
+    """Upload every file of the job's output folders, then ``log``; return the log's last lines.
+
+    Files of ``done`` are left out; ``on_done`` is called, from any thread, once the API has taken one.
+    Of the log the last ``log_cap`` bytes are kept; without ``with_log`` it is read for its last lines only.
+    Links, FIFOs, sockets and devices are left out.
+    Raises ``JobFailed`` with a sentence (after everything else was uploaded, if some output cannot be
+    read), ``JobGone`` if the API no longer knows the job, ``Paused`` if it can perhaps be done later.
+    """
+    policy = policy or (api.policy if isinstance(api, RetryingApi) else Policy())
+    bare = api.bare if isinstance(api, RetryingApi) else api
+    with Pool(connections, inactivity) as pool:
+        upload = _Upload(spec, folder, Sender(bare, spec.id, pool, policy), done, on_done)
+        side_by_side(upload.file, upload.waiting(), connections, stop)
+        last_lines = "" if log is None else upload.log(log, log_name if with_log else None, log_cap, stop)
+    upload.report()
+    return last_lines
+
+
+class _Upload:
+    """One job's outputs."""
+
+    def __init__(
+        self, spec: JobSpec, folder: Path, sender: Sender, done: Iterable[StoredFile], on_done: OnDone
+    ) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._sender = sender
+        self._done = {(file.kind, file.path) for file in done if file.direction == "up"}
+        self._on_done = on_done
+        self._findings = Findings()
+
+    def waiting(self) -> Iterator[Output]:
+        for kind, below in paths.output_folders(self._spec):
+            for output in walk(self._folder, kind, below, self._findings):
+                if (output.kind, output.path) not in self._done:
+                    yield output
+
+    def file(self, output: Output, stop: Stop) -> None:
+        began = time.monotonic()
+        try:
+            fd = self._opened(output)
+        except FileNotFoundError:
+            return
+        except OSError:
+            self._findings.unreadable.append(output.path)
+            return
+        if fd is None:
+            self._findings.skipped.append(output.path)
+            return
+        try:
+            size = self._sender.send(output, lambda: [(fd, 0, os.fstat(fd).st_size)], stop)
+        finally:
+            os.close(fd)
+        self._record(output, size, began)
+
+    def log(self, log: Iterable[bytes], name: str | None, cap: int, stop: Stop) -> str:
+        """Read the log to its end and upload it as ``name``, if any. Returns its last lines."""
+        with Spool(spool_path(self._folder), cap) as spool:
+            spool.take(log, stop)
+            failpoint("upload.log-spooled")
+            if name is not None:
+                self._send_log(spool, self._log_output(name), stop)
+            return spool.last_lines()
+
+    def _send_log(self, spool: Spool, output: Output, stop: Stop) -> None:
+        began = time.monotonic()
+        if spool.lost:
+            _log.warning("log.shortened", extra={"job_id": self._spec.id, "lost_bytes": spool.lost})
+        if (output.kind, output.path) not in self._done:
+            self._record(output, self._sender.send(output, spool.spans, stop), began)
+
+    def report(self) -> None:
+        """Log what was left out. Raises ``JobFailed`` if some of it should not have been."""
+        if skipped := self._findings.skipped:
+            _log.warning(
+                "upload.skipped",
+                extra={"job_id": self._spec.id, "count": len(skipped), "paths": skipped[:_SHOWN]},
+            )
+        if unreadable := self._findings.unreadable:
+            named = ", ".join(repr(path) for path in unreadable[:3])
+            more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
+            raise JobFailed(
+                f"The worker may not read the job's output {named}{more}; "
+                "all other output was uploaded. Let the job make its files readable."
+            )
+
+    def _opened(self, output: Output) -> int | None:
+        """A descriptor of the file; None if it is no regular file any more."""
+        with opened(self._folder, output.parts[:-1]) as folder:
+            fd = open_file(folder, output.parts[-1])
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            return fd
+        os.close(fd)
+        return None
+
+    def _log_output(self, name: str) -> Output:
+        """Where the container's log goes: never over a file of that name that the job wrote itself."""
+        folders = self._spec.handler.files_up or {}
+        below = paths.inside(folders.get(FileType.LOG, "log"), "output folder").parts
+        stem, dot, ending = name.rpartition(".")
+        number, output = 0, Output("log", (*below, name))
+        while (output.kind, output.base_path, output.name) in self._findings.names:
+            number += 1
+            numbered = f"{stem}-{number}{dot}{ending}" if dot else f"{name}-{number}"
+            output = Output("log", (*below, numbered))
+        return output
+
+    def _record(self, output: Output, size: int, began: float) -> None:
+        seconds = time.monotonic() - began
+        _log.info("upload.finished", extra={"job_id": self._spec.id, "path": output.path, "bytes": size})
+        self._on_done(
+            StoredFile(direction="up", kind=output.kind, path=output.path, size=size, seconds=seconds)
+        )
+        failpoint("upload.recorded")

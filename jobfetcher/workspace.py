@@ -1,0 +1,84 @@
+"""The job's folder on this machine, and what may enter it.
+
+``<base>/jobs/<job>/<run>`` is what the container sees as ``/files``. Each run has a folder of its own,
+so a run that was lost leaves nothing to the next one.
+"""
+
+import fnmatch
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from states import paths
+from states.errors import JobFailed
+from states.job import Job
+
+MIB = 1024 * 1024
+
+
+class Folders:
+    """Implements ``states.ports.Workspace`` under ``base`` (``PATH_BASE``).
+
+    ``allowed_images`` are patterns; none: every image may run. ``min_free`` is in bytes; ``free`` tells
+    the bytes free where a path lies.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        allowed_images: tuple[str, ...] = (),
+        min_free: int = 0,
+        free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free,
+    ) -> None:
+        self.jobs = base / "jobs"
+        self._allowed_images = allowed_images
+        self._min_free = min_free
+        self._free = free
+
+    def folder(self, job: Job) -> Path:
+        """The folder of the job's current run."""
+        return self.home(job) / str(job.run)
+
+    def home(self, job: Job) -> Path:
+        """Everything of the job on this machine: its runs' folders, temporary files, spooled log."""
+        return self.jobs / job.slug
+
+    def admit(self, job: Job) -> None:
+        """``JobFailed`` with a sentence if the job must not run here."""
+        spec = job.spec
+        if spec.problem:
+            raise JobFailed(spec.problem)
+        self._admit_image(spec.handler.image_url)
+        paths.check(spec)
+        self._admit_disk()
+
+    def _admit_image(self, image: str) -> None:
+        if not image.strip():
+            raise JobFailed("The job names no image to run.")
+        if self._allowed_images and not any(fnmatch.fnmatchcase(image, p) for p in self._allowed_images):
+            raise JobFailed(f"The image {image!r} is not among those that this worker may run.")
+
+    def _admit_disk(self) -> None:
+        self.jobs.mkdir(parents=True, exist_ok=True)
+        free = self._free(self.jobs)
+        if free < self._min_free:
+            raise JobFailed(
+                f"No space left on the worker's disk: {free // MIB} MiB are free, "
+                f"{self._min_free // MIB} MiB must stay free."
+            )
+
+    def prepare(self, job: Job) -> Path:
+        """Make the folder of the current run with its output folders. Idempotent."""
+        folder = self.folder(job)
+        folder.mkdir(parents=True, exist_ok=True)
+        for earlier in range(1, job.run):
+            shutil.rmtree(self.home(job) / str(earlier), ignore_errors=True)
+        for path in paths.folders_to_make(job.spec):
+            (folder / path).mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def discard(self, job: Job) -> None:
+        """Remove everything of the job. Idempotent. Raises ``OSError`` if something stays."""
+        home = self.home(job)
+        if home.exists():
+            shutil.rmtree(home)

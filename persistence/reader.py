@@ -1,0 +1,119 @@
+"""Looking at the database without the worker's weight: the ``sqlite3`` module and nothing else.
+
+What is read is what was committed, also while the worker writes. A test holds the statements against
+the schema.
+"""
+
+import json
+import sqlite3
+from collections.abc import Collection
+from dataclasses import fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from persistence import readonly
+from persistence.errors import StoreUnusable
+from persistence.explain import explaining
+from persistence.rows import FileRow, JobRow, MoveRow, OutboxRow
+from persistence.version import HEAD
+
+__all__ = ["FileRow", "JobRow", "MoveRow", "OutboxRow", "Reader", "open_reader"]
+
+
+def _columns(row: type) -> str:
+    return ", ".join(f'"{field.name}"' for field in fields(row))
+
+
+JOBS = f"SELECT {_columns(JobRow)} FROM jobs"
+MOVES = f"SELECT {_columns(MoveRow)} FROM moves WHERE job_key = ? ORDER BY id"
+OUTBOX = f"SELECT {_columns(OutboxRow)} FROM outbox WHERE job_key = ? ORDER BY id"
+UNSENT = f"SELECT {_columns(OutboxRow)} FROM outbox WHERE job_key = ? AND sent_at IS NULL ORDER BY id"
+FILES = f"SELECT {_columns(FileRow)} FROM files WHERE job_key = ? ORDER BY direction, kind, path"
+COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state ORDER BY state"
+
+
+class Reader:
+    """Every call reads anew. Use it as a context manager, from one thread."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connect()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def jobs(self, states: Collection[str] | None = None, limit: int | None = None) -> list[JobRow]:
+        """Jobs, newest first; only those in ``states``, and at most ``limit``, if given."""
+        wanted = [str(state) for state in states or ()]
+        where = "" if states is None else f" WHERE state IN ({', '.join('?' for _ in wanted)})"
+        most = -1 if limit is None else limit
+        return [_job(row) for row in self._query(f"{JOBS}{where} ORDER BY key DESC LIMIT ?", *wanted, most)]
+
+    def job(self, api_id: str) -> list[JobRow]:
+        """Every lease of the API's job ``api_id``, newest first."""
+        return [_job(row) for row in self._query(f"{JOBS} WHERE api_id = ? ORDER BY key DESC", api_id)]
+
+    def moves(self, key: int) -> list[MoveRow]:
+        """The job's history, oldest first."""
+        return [MoveRow(*row) for row in self._query(MOVES, key)]
+
+    def outbox(self, key: int, only_unsent: bool = False) -> list[OutboxRow]:
+        """The job's statuses for the API, oldest first."""
+        return [OutboxRow(*row) for row in self._query(UNSENT if only_unsent else OUTBOX, key)]
+
+    def files(self, key: int) -> list[FileRow]:
+        """The job's files that are whole."""
+        return [FileRow(*row) for row in self._query(FILES, key)]
+
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state; states without one are left out."""
+        return dict(self._query(COUNTS))
+
+    def _query(self, statement: str, *values: object) -> list[Any]:
+        if self._frozen and readonly.at_work(self._path):
+            self.close()
+            self._connect()
+        with explaining(self._path):
+            return self._connection.execute(statement, values).fetchall()
+
+    def _connect(self) -> None:
+        # Taken before opening: a worker that starts in between is noticed by the next query.
+        self._frozen = not readonly.at_work(self._path)
+        self._connection: sqlite3.Connection = readonly.connect(self._path)
+        try:
+            _check(readonly.revision(self._connection, self._path), self._path)
+        except BaseException:
+            self._connection.close()
+            raise
+
+
+def open_reader(path: Path) -> Reader:
+    """Open the database to look at it.
+
+    Raises ``StoreMissing`` (no file), ``StoreUnusable`` (not JobFetcher's, damaged, another schema) or
+    ``StoreUnavailable`` (locked, not readable).
+    """
+    return Reader(path)
+
+
+def _check(revision: str, path: Path) -> None:
+    if revision != HEAD:
+        raise StoreUnusable(
+            f"The database {path} was written by an older JobFetcher (its schema is {revision}, this version "
+            f"reads {HEAD}); start the worker once to bring it up to date."
+        )
+
+
+def _job(row: tuple[Any, ...]) -> JobRow:
+    values = dict(zip((field.name for field in fields(JobRow)), row, strict=True))
+    parsed = {"gone": bool(values["gone"]), "spec": json.loads(values["spec"])}
+    return JobRow(**{**values, **parsed, "facts": json.loads(values["facts"])})

@@ -1,0 +1,152 @@
+"""The worker's own image: it is small, whole, and tells whether a worker lives in it."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import docker
+import pytest
+from docker.models.containers import Container
+from docker.models.images import Image
+
+from jobfetcher import __version__
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parent.parent.parent
+BASE = "python:3.11-slim"
+NAME = "jobfetcher-test/worker:latest"
+SLEEP = "print('ready', flush=True); import signal; signal.pause()"
+MAKE_THE_LOCK = "import pathlib; file = pathlib.Path('/tmp/jobfetcher.lock').open('a+');"
+HOLD_THE_LOCK = MAKE_THE_LOCK + "import fcntl; fcntl.flock(file, fcntl.LOCK_EX);"
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[docker.DockerClient]:
+    client = docker.from_env()
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def image(client: docker.DockerClient) -> Iterator[Image]:
+    """Built once; the engine's cache of layers makes it quick the next time."""
+    subprocess.run([ROOT / ".ci" / "base-image.sh", BASE], check=True)
+    built, _ = client.images.build(path=str(ROOT), tag=NAME, rm=True, forcerm=True)
+    yield built
+    client.images.remove(NAME, force=True)
+    stages = client.images.list(filters={"dangling": True, "label": "org.decode.jobfetcher=build"})
+    for outdated in stages[1:]:  # the newest one is the cache
+        client.images.remove(str(outdated.id))
+
+
+@contextmanager
+def running(client: docker.DockerClient, code: str) -> Iterator[Container]:
+    """A container of the image that has done ``code`` and now sleeps; its base folder is ``/tmp``."""
+    container = client.containers.run(
+        NAME,
+        ["-c", code + SLEEP],
+        entrypoint="python",
+        environment={"PATH_BASE": "/tmp"},
+        detach=True,
+        network_mode="none",
+        init=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while b"ready" not in container.logs():
+            assert time.monotonic() < deadline, container.logs()
+            time.sleep(0.05)
+        yield container
+    finally:
+        container.remove(force=True)
+
+
+def said(client: docker.DockerClient, *command: str, entrypoint: str | None = None) -> str:
+    """What a container of the image printed, which must end well."""
+    output = client.containers.run(
+        NAME, list(command), entrypoint=entrypoint, network_mode="none", remove=True
+    )
+    assert isinstance(output, bytes)
+    return output.decode().strip()
+
+
+def healthy(container: Container) -> bool:
+    """What the image's own health check says."""
+    assert container.image is not None
+    kind, command = container.image.attrs["Config"]["Healthcheck"]["Test"]
+    assert kind == "CMD-SHELL"
+    return container.exec_run(["/bin/sh", "-c", command]).exit_code == 0
+
+
+def test_it_is_the_command(client: docker.DockerClient, image: Image) -> None:
+    """``docker run IMAGE version`` is ``jobfetcher version``."""
+    assert said(client, "version") == __version__
+
+
+def test_it_runs_the_worker_if_not_told_otherwise(image: Image) -> None:
+    """Without arguments the worker runs, with its base folder at ``/data`` if none is named."""
+    config = image.attrs["Config"]
+
+    assert (config["Entrypoint"], config["Cmd"]) == (["jobfetcher"], ["run"])
+    assert "PATH_BASE=/data" in config["Env"]
+
+
+def test_it_is_small(client: docker.DockerClient, image: Image) -> None:
+    """All that comes on top of Python's own image is less than 100 MB."""
+    added = image.attrs["Size"] - client.images.get(BASE).attrs["Size"]
+    print(f"The image has {image.attrs['Size'] / 1e6:.0f} MB, {added / 1e6:.0f} MB of them its own.")
+
+    assert added < 100e6
+
+
+def test_of_amazons_services_it_knows_how_to_log_in(client: docker.DockerClient, image: Image) -> None:
+    """Only the descriptions of other services are left out: a login's client is made as ever."""
+    code = (
+        "import boto3, json; client = boto3.client('cognito-idp', region_name='eu-central-1');"
+        "print(json.dumps([boto3.Session().get_available_services(), client.meta.endpoint_url]))"
+    )
+
+    assert json.loads(said(client, "-c", code, entrypoint="python")) == [
+        ["cognito-idp"],
+        "https://cognito-idp.eu-central-1.amazonaws.com",
+    ]
+
+
+def test_it_carries_no_tools_of_the_developers(client: docker.DockerClient, image: Image) -> None:
+    """Neither tests nor their libraries, nor pip beside the worker, are in it."""
+    code = (
+        "import importlib.util as u, json; names = 'tests', 'pytest', 'hypothesis', 'moto', 'mypy', 'pip';"
+        "print(json.dumps([name for name in names if u.find_spec(name)]))"
+    )
+
+    assert json.loads(said(client, "-c", code, entrypoint="python")) == []
+
+
+@pytest.mark.parametrize("code", ["", MAKE_THE_LOCK], ids=["no lock", "a lock that nobody holds"])
+def test_it_is_unhealthy_without_a_worker(client: docker.DockerClient, image: Image, code: str) -> None:
+    """No lock file, or one that nobody holds: no worker lives here."""
+    with running(client, code) as container:
+        assert not healthy(container)
+
+
+def test_it_is_healthy_while_a_worker_holds_its_lock(client: docker.DockerClient, image: Image) -> None:
+    """The lock that dies with the worker is the sign of life."""
+    with running(client, HOLD_THE_LOCK) as container:
+        assert healthy(container)
+
+
+def test_the_locks_agree(client: docker.DockerClient, image: Image) -> None:
+    """What the image's check looks for is the lock that the worker itself takes."""
+    code = (
+        "import pathlib, re; from jobfetcher.supervisor import state_lock\n"
+        "folder = pathlib.Path('/tmp')\n"
+        "with state_lock(folder):\n"
+        "    inode = (folder / 'jobfetcher.lock').stat().st_ino\n"
+        "    print(bool(re.search(f'FLOCK.*:{inode} ', pathlib.Path('/proc/locks').read_text())))"
+    )
+
+    assert said(client, "-c", code, entrypoint="python") == "True"

@@ -1,0 +1,35 @@
+"""What a test may ask the real Docker engine, past the worker."""
+
+from typing import Any
+
+import docker
+
+WORKER_LABEL = "org.decode.jobfetcher.worker"
+
+
+def containers_of(worker: str) -> list[str]:
+    """Names of all containers of a worker, running or not."""
+    return [str(found["Names"][0]).lstrip("/") for found in _listed(worker)]
+
+
+def running_of(worker: str) -> list[str]:
+    """Names of its containers that run."""
+    return [str(found["Names"][0]).lstrip("/") for found in _listed(worker) if found["State"] == "running"]
+
+
+def remove_all_of(worker: str) -> None:
+    """Remove a worker's containers: what a failed test leaves behind."""
+    client = docker.APIClient()
+    try:
+        for name in containers_of(worker):
+            client.remove_container(name, force=True, v=True)
+    finally:
+        client.close()
+
+
+def _listed(worker: str) -> list[dict[str, Any]]:
+    client = docker.APIClient()
+    try:
+        return list(client.containers(all=True, filters={"label": f"{WORKER_LABEL}={worker}"}))
+    finally:
+        client.close()

@@ -1,0 +1,416 @@
+"""What the container runner concludes when the engine is slow, silent or contradictory."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobfetcher.runners.config import Limits
+from jobfetcher.runners.containers import ContainerRunner
+from jobfetcher.runners.engine import Conflict, NotThere, Refused, Stream, StreamBroken, Unanswered
+from jobfetcher.runners.images import Images
+from jobfetcher.stop import StopSignal
+from states.errors import JobFailed, Paused, RunLost
+from states.job import Job, Run
+from states.spec import JobSpec
+
+NEVER, THEN = "0001-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
+
+
+class FakeEngine:
+    """Containers in a dict. ``before`` and ``after`` hold what a call raises before or after its effect."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, dict[str, Any]] = {}
+        self.images = {"img:latest": "sha256:1"}
+        self.before: dict[str, list[Exception]] = {}
+        self.after: dict[str, list[Exception]] = {}
+        self.calls: list[str] = []
+        self.lives = "life"
+        self.pulls: list[list[bytes] | Exception] = []
+        self.woken: Callable[[], None] = lambda: None
+        self.frames = [b"\1\0\0\0\0\0\0\2hi"]
+
+    def life(self) -> str:
+        return self.lives
+
+    def inspect(self, container: str) -> dict[str, Any] | None:
+        by_name = (one for one in self.containers.values() if one["Name"] == container)
+        return self.containers.get(container) or next(by_name, None)
+
+    def listed(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        found = [{"Id": key, "Labels": one["Config"]["Labels"]} for key, one in self.containers.items()]
+        return [one for one in found if labels.items() <= one["Labels"].items()]
+
+    def create(self, name: str, config: Mapping[str, Any]) -> str:
+        with self._call("create"):
+            key = f"id{len(self.calls)}"
+            state = {"Status": "created", "StartedAt": NEVER, "FinishedAt": NEVER, "ExitCode": 0}
+            inspected = {"Labels": config["Labels"], "Image": config["Image"]}
+            self.containers[key] = {
+                "Id": key, "Name": name, "State": state, "Config": inspected, "HostConfig": {}
+            }  # fmt: skip
+        return key
+
+    def start(self, container: str) -> None:
+        with self._call("start"):
+            self.containers[container]["State"] |= {"Status": "running", "StartedAt": THEN}
+
+    def stop(self, container: str, grace_seconds: float) -> None:
+        with self._call("stop"):
+            self.end(container, 143)
+
+    def kill(self, container: str) -> None:
+        with self._call("kill"):
+            self.end(container, 137)
+
+    def remove(self, container: str) -> None:
+        with self._call("remove"):
+            del self.containers[container]
+
+    def image_id(self, reference: str) -> str | None:
+        return reference if reference in self.images.values() else self.images.get(reference)
+
+    def end(self, container: str, code: int) -> None:
+        self.containers[container]["State"] |= {"Status": "exited", "ExitCode": code, "FinishedAt": THEN}
+
+    @contextmanager
+    def pull(self, repository: str, tag: str) -> Iterator[Stream]:
+        self.calls.append("pull")
+        said = self.pulls.pop(0)
+        if isinstance(said, Exception):
+            raise said
+        yield FakeStream(said)
+
+    @contextmanager
+    def events(self, container: str) -> Iterator[Stream]:
+        yield FakeStream([], self.woken)
+
+    @contextmanager
+    def output(self, container: str) -> Iterator[Stream]:
+        if container not in self.containers:
+            raise NotThere("no such container", 404)
+        yield FakeStream(self.frames, self.woken)
+
+    @contextmanager
+    def _call(self, name: str) -> Iterator[None]:
+        self.calls.append(name)
+        if self.before.get(name):
+            raise self.before[name].pop(0)
+        yield
+        if self.after.get(name):
+            raise self.after[name].pop(0)
+
+
+class FakeStream:
+    def __init__(self, pieces: list[bytes], then: Callable[[], None] = lambda: None) -> None:
+        self._pieces, self._then = pieces, then
+
+    def chunks(self) -> Iterator[bytes]:
+        yield from self._pieces
+        self._then()
+
+    def shutdown(self) -> None: ...
+
+
+def runner_over(engine: FakeEngine) -> ContainerRunner:
+    return ContainerRunner(engine, "w", lambda folder: folder, Images(engine, "always", (0, 0)), Limits())
+
+
+@pytest.fixture
+def engine() -> FakeEngine:
+    return FakeEngine()
+
+
+@pytest.fixture
+def runner(engine: FakeEngine) -> ContainerRunner:
+    return runner_over(engine)
+
+
+@pytest.fixture
+def stop() -> StopSignal:
+    return StopSignal()
+
+
+@pytest.fixture
+def job() -> Job:
+    raw = {
+        "app": {"cmd": ["true"]},
+        "handler": {"image_url": "img"},
+        "meta": {"job_id": 1, "date_created": "x"},
+        "hardware": {},
+    }
+    return Job(key=1, worker="w", spec=JobSpec.parse("1", raw)).with_facts(image_id="sha256:1")
+
+
+HERE = Path("/folder")
+
+
+@pytest.mark.row(15)
+@pytest.mark.parametrize("answer", [Unanswered("time-out"), Conflict("in use", 409)], ids=str)
+def test_a_create_without_an_answer_is_looked_for(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal, answer: Exception
+) -> None:
+    """A time-out or a conflict means that the container may be there: it is found, not made twice."""
+    engine.after["create"] = [answer]
+
+    run = runner.create(job, HERE, stop)
+
+    assert list(engine.containers) == [run.id]
+    assert engine.calls == ["create"]
+
+
+@pytest.mark.row(15)
+def test_a_create_that_never_happened_is_tried_later(
+    engine: FakeEngine, runner: ContainerRunner, job: Job
+) -> None:
+    """As long as the engine says nothing nobody is failed, and a stop is obeyed meanwhile."""
+    engine.before["create"] = [Unanswered("time-out")]
+    stop = StopSignal()
+    engine_inspect = engine.inspect
+
+    def looked(container: str) -> dict[str, Any] | None:
+        if engine.calls:
+            stop.set("shutdown")
+        return engine_inspect(container)
+
+    engine.inspect = looked  # type: ignore[method-assign] # counts the looks
+
+    with pytest.raises(Paused):
+        runner.create(job, HERE, stop)
+    assert engine.containers == {}
+
+
+@pytest.mark.row(18)
+def test_a_start_without_an_answer_that_happened_is_believed(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """The engine started it although it did not say so."""
+    run = runner.create(job, HERE, stop)
+    engine.after["start"] = [Unanswered("time-out")]
+
+    assert runner.start(job, run, stop) == run
+    assert engine.calls == ["create", "start"]
+
+
+@pytest.mark.row(18)
+def test_a_start_that_may_come_late_hits_a_dead_id(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """Still not started: removed, and run again under another name."""
+    run = runner.create(job, HERE, stop)
+    engine.before["start"] = [Unanswered("time-out")]
+
+    with pytest.raises(RunLost):
+        runner.start(job, run, stop)
+    assert engine.containers == {}
+
+
+def test_a_refused_start_fails_with_the_reason(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """The owner reads the engine's reason."""
+    run = runner.create(job, HERE, stop)
+    engine.before["start"] = [Refused('exec: "/bin/sh": no such file', 400)]
+
+    with pytest.raises(JobFailed, match="cannot be started: exec"):
+        runner.start(job, run, stop)
+
+
+@pytest.mark.row(17)
+def test_a_start_refused_before_a_crash_fails_the_same(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """A container that is created and has an error is not tried again."""
+    run = runner.create(job, HERE, stop)
+    engine.containers[run.id]["State"] |= {"Error": "no such file", "ExitCode": 127}
+
+    with pytest.raises(JobFailed, match="no such file"):
+        runner.start(job, run, stop)
+    assert engine.calls == ["create"]
+
+
+@pytest.mark.row(17)
+def test_an_exit_between_start_and_its_note_is_collected(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """A job of ten milliseconds that ended before its start was noted keeps its code."""
+    created = runner.create(job, HERE, stop)
+    engine.start(created.id)
+    engine.end(created.id, 4)
+    again = runner_over(engine)
+
+    run = again.start(job, again.create(job.with_facts(run=created), HERE, stop), stop)
+
+    assert again.wait(job, run, stop).code == 4
+    assert engine.calls == ["create", "start"]
+
+
+@pytest.mark.row(41)
+def test_a_run_seen_alive_after_a_restart_is_believed(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """The epoch that counts is the last one in which the container was seen alive."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.lives = "another"
+    engine.woken = lambda: engine.end(run.id, 0)
+
+    assert runner.wait(job, run, stop).ok
+
+
+@pytest.mark.row(40)
+def test_an_exit_while_the_engine_restarted_is_lost(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """Code 0 across a restart is an interruption."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+
+    def crash() -> None:
+        engine.lives = "another"
+        engine.end(run.id, 0)
+
+    engine.woken = crash
+    with pytest.raises(RunLost, match="interrupted"):
+        runner.wait(job, run, stop)
+
+
+@pytest.mark.row(21)
+@pytest.mark.parametrize("status", ["dead", "removing"])
+def test_a_container_on_its_way_out_is_lost(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal, status: str
+) -> None:
+    """Neither an exception nor a spin: it counts as removed."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.containers[run.id]["State"]["Status"] = status
+
+    with pytest.raises(RunLost, match="removed"):
+        runner.wait(job, run, stop)
+
+
+def test_a_log_that_broke_off_is_not_the_whole_log(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """The end of the stream of a killed engine looks clean; it is not taken for the end of the log."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    assert list(runner.logs(run, stop)) == [b"hi"]
+
+    engine.woken = lambda: setattr(engine, "lives", "another")
+    with pytest.raises(Paused, match="restarted"):
+        list(runner.logs(run, stop))
+
+
+def test_a_broken_log_stream_pauses(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """A connection that breaks is no end either."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+
+    def breaks() -> None:
+        raise StreamBroken("broke")
+
+    engine.woken = breaks
+    with pytest.raises(Paused, match="broke off"):
+        list(runner.logs(run, stop))
+
+
+@pytest.mark.row(64)
+def test_a_stop_without_an_answer_kills(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """After TERM and grace comes KILL, also when the engine did not say what became of TERM."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.before["stop"] = [Unanswered("time-out")]
+
+    runner.stop(run.name, 3)
+
+    assert engine.calls[-2:] == ["stop", "kill"]
+
+
+@pytest.mark.row(32)
+def test_a_removal_under_way_is_waited_for(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """409 "removal in progress" is success that is still to come."""
+    run = runner.create(job, HERE, stop)
+    engine.after["remove"] = [Conflict("removal of container is already in progress", 409)]
+
+    runner.remove(run.name)
+
+    assert runner.owned() == []
+
+
+@pytest.mark.row(11)
+def test_a_pull_is_tried_again_while_that_may_help(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """Time-outs, too many requests and broken connections pass."""
+    engine.pulls = [
+        Refused("toomanyrequests: slow down", 500),
+        StreamBroken("broke off"),
+        [b'{"status": "Pulling"}\r\n{"sta', b'tus": "Status: Image is up to date"}\r\n'],
+    ]
+
+    assert runner.prepare(job.spec, stop) == "sha256:1"
+    assert engine.calls == ["pull"] * 3
+
+
+@pytest.mark.row(11)
+def test_an_error_in_the_stream_is_seen(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """The engine answers 200 and then says that the pull failed; the job hears the registry's reason."""
+    engine.images = {}
+    engine.pulls = [[b'{"errorDetail": {"message": "manifest unknown"}, "error": "x"}\r\n']]
+
+    with pytest.raises(JobFailed, match="The image 'img' cannot be pulled: manifest unknown"):
+        runner.prepare(job.spec, stop)
+
+
+@pytest.mark.row(10)
+def test_a_failed_pull_names_the_image_it_falls_back_to(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An old image is used with a warning, never silently."""
+    engine.pulls = [Refused("unauthorized", 500)]
+
+    assert runner.prepare(job.spec, stop) == "sha256:1"
+    assert [record.getMessage() for record in caplog.records] == ["pull.failed"]
+
+
+@pytest.mark.row(12)
+def test_an_image_gone_before_the_create_is_pulled_again(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """One more pull, and the container runs by the id of what came."""
+    engine.images = {"img:latest": "sha256:2"}
+    engine.pulls = [[b'{"status": "Status: Downloaded"}\n']]
+    engine.before["create"] = [NotThere("No such image: sha256:1", 404)]
+
+    run = runner.create(job, HERE, stop)
+
+    assert engine.containers[run.id]["Config"]["Image"] == "sha256:2"
+
+
+def test_a_missing_network_is_the_jobs_end(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """404 for something else than the image is no reason to pull."""
+    engine.before["create"] = [NotThere("network mynet not found", 404)]
+
+    with pytest.raises(JobFailed, match="network mynet not found"):
+        runner.create(job, HERE, stop)
+    assert engine.calls == ["create"]
+
+
+def test_a_known_run_is_found_by_its_id(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """A job that knows its container gets it back as it was noted, or learns that it is lost."""
+    run = Run(name=job.run_name, id="id9", epoch="noted")
+
+    with pytest.raises(RunLost):
+        runner.create(job.with_facts(run=run), HERE, stop)
+    engine.containers["id9"] = {"Id": "id9", "Name": "renamed"}
+    assert runner.create(job.with_facts(run=run), HERE, stop) == run

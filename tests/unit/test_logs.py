@@ -1,0 +1,47 @@
+"""The log: fields, both formats, and no secret in any line."""
+
+import io
+import json
+import logging
+
+from jobfetcher import logs
+
+
+def lines(style: str, secrets: tuple[str, ...] = ()) -> tuple[logging.Logger, io.StringIO]:
+    stream = io.StringIO()
+    logs.configure("INFO", style, secrets, stream)
+    return logging.getLogger("jobfetcher.test"), stream
+
+
+def test_json_lines_carry_event_and_fields() -> None:
+    """Outside a terminal a line is one JSON object with the job it is about."""
+    log, stream = lines("auto")
+
+    with logs.about(job_id="7"):
+        log.info("job.moved", extra={"state": "running"})
+
+    line = json.loads(stream.getvalue())
+    assert (line["event"], line["job_id"], line["state"]) == ("job.moved", "7", "running")
+
+
+def test_people_read_one_line() -> None:
+    """On a terminal a line is text, with the fields behind the event."""
+    log, stream = lines("human")
+
+    log.warning("job.paused", extra={"reason": "the API is away"})
+
+    assert stream.getvalue().endswith("WARNING job.paused  reason=the API is away\n")
+
+
+def test_secrets_and_query_strings_are_masked_even_in_tracebacks() -> None:
+    """A secret in an exception's text does not reach the log, nor does a presigned query."""
+    for style in ("human", "json"):
+        log, stream = lines(style, ("s3cret",))
+        try:
+            raise ValueError("token s3cret at https://bucket/key?X-Amz-Signature=abc")
+        except ValueError:
+            log.exception("it.failed", extra={"header": "Bearer s3cret"})
+
+        assert "s3cret" not in stream.getvalue()
+        assert "X-Amz-Signature" not in stream.getvalue()
+        assert "https://bucket/key?***" in stream.getvalue()
