@@ -132,8 +132,10 @@ class ProcessRunner:
         return sorted(place.name for place in self._state_dir.iterdir() if self._is_ours(place.name))
 
     def _empty_trash(self) -> None:
-        """Also what a worker left that died while it removed a run."""
-        for old in self._state_dir.glob(".removed-*"):
+        """Also what a worker left that died while it made or removed a run."""
+        own = f"-{os.getpid()}"
+        unfinished = [new for new in self._state_dir.glob(".new-*") if not new.name.endswith(own)]
+        for old in (*unfinished, *self._state_dir.glob(".removed-*")):
             shutil.rmtree(old, ignore_errors=True)
 
     def _place(self, name: str) -> Path:
@@ -167,7 +169,7 @@ class ProcessRunner:
         seen = self._view(job.spec.command or "", folder, bool(job.facts.gpus))
         run = Run(name=job.run_name, id=uuid.uuid4().hex, epoch=boot_id())
         self._state_dir.mkdir(parents=True, exist_ok=True)
-        new = self._state_dir / f".new-{run.id}"
+        new = self._state_dir / f".new-{run.id}-{os.getpid()}"
         new.mkdir()
         meta = {"worker": job.worker, "lease": job.spec.lease, "id": run.id, "epoch": run.epoch}
         what = {"argv": seen.argv, "cwd": seen.cwd, "front": seen.front, "env": _environment(job, folder)}

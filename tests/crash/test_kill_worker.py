@@ -58,7 +58,7 @@ IN_THE_RUNNER = [
     "before-remove",
     "after-remove",
 ]
-ONLY_DOCKER = ["docker.pull-started", "docker.pulled"]
+ONLY_DOCKER = ["docker.pull-started"]
 
 Start = Callable[..., Scene]
 

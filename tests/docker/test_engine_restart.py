@@ -16,7 +16,7 @@ from states.spec import JobSpec
 from tests.docker.private_engine import PrivateEngine
 from tests.images import DEFAULT, busybox_image
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.root]
 DEADLINE = 30.0
 WAIT = "while ! test -e /files/go; do sleep 0.05; done;"
 

@@ -345,15 +345,28 @@ def test_a_removal_under_way_is_waited_for(
 def test_a_pull_is_tried_again_while_that_may_help(
     engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
 ) -> None:
-    """Time-outs, too many requests and broken connections pass."""
+    """Time-outs, too many requests and broken connections pass; the job waits for them."""
+    engine.images = {}
     engine.pulls = [
         Refused("toomanyrequests: slow down", 500),
         StreamBroken("broke off"),
         [b'{"status": "Pulling"}\r\n{"sta', b'tus": "Status: Image is up to date"}\r\n'],
     ]
 
-    assert runner.prepare(job.spec, stop) == "sha256:1"
+    with pytest.raises(JobFailed, match="gone right after the pull"):
+        runner.prepare(job.spec, stop)
     assert engine.calls == ["pull"] * 3
+
+
+@pytest.mark.row(11)
+def test_with_an_image_at_hand_no_job_waits_for_the_registry(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """A pull that fails for a passing reason is not repeated where the image is present."""
+    engine.pulls = [Refused("toomanyrequests: slow down", 500)]
+
+    assert runner.prepare(job.spec, stop) == "sha256:1"
+    assert engine.calls == ["pull"]
 
 
 @pytest.mark.row(11)
