@@ -21,7 +21,7 @@ venv: .venv/.stamp ## Make .venv: the locked packages and the project, editable
 
 demo: venv ## Watch the worker do jobs against the mock API
 	@.ci/engine.sh || true
-	@.venv/bin/jobfetcher demo
+	@image=$$(.ci/demo-image.sh); .venv/bin/jobfetcher demo $${image:+--image $$image}
 
 test: venv ## Run all tests (PYTEST_ARGS="-k name" for some)
 	@.ci/packages.sh

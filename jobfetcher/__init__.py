@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jobfetcher._version import __version__
 
 if TYPE_CHECKING:
+    from jobfetcher.api.auth import login
     from jobfetcher.api.client import ApiClient
     from jobfetcher.transfer.download import download_inputs
     from jobfetcher.transfer.upload import upload_outputs
@@ -25,6 +26,7 @@ _EXPORTS = {
     "JobSpec": "states.spec",
     "Resources": "states.ports",
     "download_inputs": "jobfetcher.transfer.download",
+    "login": "jobfetcher.api.auth",
     "upload_outputs": "jobfetcher.transfer.upload",
 }
 
@@ -44,5 +46,6 @@ __all__ = [
     "Resources",
     "__version__",
     "download_inputs",
+    "login",
     "upload_outputs",
 ]

@@ -107,3 +107,12 @@ def test_lists_are_split_at_commas() -> None:
     found = load({**TOKEN, "ALLOWED_IMAGES": "a/*, b:1", "GROUPS": "lab"})
 
     assert (found.allowed_images, found.groups) == (("a/*", "b:1"), ("lab",))
+
+
+def test_the_readme_names_every_setting() -> None:
+    """Nothing can be set that the README does not explain, except what is for tests."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+
+    missing = [name for name in settings.Settings.model_fields if f"`{name.upper()}`" not in readme]
+
+    assert missing == ["cognito_url"]
