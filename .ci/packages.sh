@@ -11,6 +11,7 @@ PATH=$PATH:/usr/sbin:/sbin
 static busybox || missing+=(busybox-static) # the test images are this one program: it must need no library
 need bwrap bubblewrap
 need curl curl
+need docker-registry docker-registry
 need ip iproute2
 need iptables iptables
 need ps procps

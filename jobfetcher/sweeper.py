@@ -73,9 +73,17 @@ class Sweeper:
 
     def _sweep_folder(self, job: Job) -> None:
         try:
-            self._folders.discard(job)
+            self._discard(job)
         except OSError as error:
             log.warning("sweep.folder-stays", extra={"job_id": job.id, "error": str(error)})
             return
         failpoint("sweep.folder-removed")
         self._store.mark_swept(job.key)
+
+    def _discard(self, job: Job) -> None:
+        try:
+            self._folders.discard(job)
+        except PermissionError:
+            # Folders that a container's root made, and this worker is not root.
+            self._runner.clear(job, self._folders.home(job))
+            self._folders.discard(job)

@@ -134,6 +134,12 @@ class Runner(Protocol):
     def remove(self, name: str) -> None:
         """Remove the run, stopped or not. Quiet if there is none."""
 
+    def clear(self, job: Job, folder: Path) -> None:
+        """Empty ``folder`` of what the job's runs left there and this account may not remove.
+
+        Quiet where nothing can be done.
+        """
+
     def owned(self) -> list[str]:
         """Names of all runs of this worker that the engine still knows."""
 

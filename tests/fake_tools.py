@@ -159,6 +159,9 @@ class FakeRunner:
         self._calls("runner.remove")
         self._engine.started.pop(name, None)
 
+    def clear(self, job: Job, folder: Path) -> None:
+        self._calls("runner.clear")
+
     def owned(self) -> list[str]:
         return list(self._engine.started)
 

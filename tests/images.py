@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import docker
@@ -16,12 +17,19 @@ import docker.errors
 BUSYBOX = Path("/bin/busybox")
 LABEL = "org.decode.jobfetcher.test-image"
 DEFAULT = "jobfetcher-test/busybox:latest"
+_NO_FILES: Mapping[str, str] = {}
 _CHANGES = ["ENV PATH=/bin", f"LABEL {LABEL}=true", 'CMD ["/bin/sh", "-c", "echo the image itself"]']
 
 
-def busybox_image(name: str = DEFAULT, base_url: str | None = None) -> str:
+def busybox_image(
+    name: str = DEFAULT,
+    base_url: str | None = None,
+    files: Mapping[str, str] = _NO_FILES,
+    changes: Sequence[str] = (),
+) -> str:
     """Make the image ``name`` if the engine does not have it, and return its exact id.
 
+    ``files`` are executables to add (absolute path -> text), ``changes`` instructions as in a Dockerfile.
     Raises ``RuntimeError`` where busybox is not installed, ``docker.errors.DockerException`` where no
     engine answers.
     """
@@ -30,7 +38,8 @@ def busybox_image(name: str = DEFAULT, base_url: str | None = None) -> str:
         return _id(client, name)
     except docker.errors.ImageNotFound:
         repository, _, tag = name.rpartition(":")
-        client.api.import_image_from_data(_root(), repository=repository, tag=tag, changes=_CHANGES)
+        changes = [*_CHANGES, *changes]
+        client.api.import_image_from_data(_root(files), repository=repository, tag=tag, changes=changes)
         return _id(client, name)
     finally:
         client.close()
@@ -52,7 +61,7 @@ def _id(client: docker.DockerClient, name: str) -> str:
     return str(found["Id"])
 
 
-def _root() -> bytes:
+def _root(files: Mapping[str, str]) -> bytes:
     busybox = _busybox()
     listed = subprocess.run([busybox, "--list"], check=True, capture_output=True, text=True)
     out = io.BytesIO()
@@ -62,6 +71,11 @@ def _root() -> bytes:
             if applet != "busybox":
                 tar.addfile(_member(f"bin/{applet}", tarfile.SYMTYPE, linkname="busybox"))
         tar.addfile(_member("tmp", tarfile.DIRTYPE, mode=0o1777))
+        for path, text in files.items():
+            content = text.encode()
+            member = _member(path.lstrip("/"), tarfile.REGTYPE, mode=0o755)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
     return out.getvalue()
 
 

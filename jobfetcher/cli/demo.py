@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -220,13 +221,14 @@ def _epilogue(
             console.print(f"\n[bold]Job {act.job_id}, which {act.title}[/]", look.timeline(known["moves"]))
             for check, passed in act.checks.items():
                 console.print(f"  {'[green]yes[/]' if passed else '[red]NO [/]'} {check}")
-    console.print(f"  {'[red]NO [/]' if violations else '[green]yes[/]'} the API saw nothing illegal")
+    console.print(f"\n  {'[red]NO [/]' if violations else '[green]yes[/]'} the API saw nothing illegal")
     shown = Path(os.path.relpath(folder))
+    command = "jobfetcher" if shutil.which("jobfetcher") else os.path.relpath(sys.argv[0])
     console.print(
         f"\nOutputs and container logs, as the API stores them: {shown}/api/uploads/<job>/"
         f"\nThe worker's log: {shown}/worker.log"
         f"\n\nNext, try:\n"
-        f"  jobfetcher show {acts[-1].job_id} --path-base {shown}/worker\n"
-        f"  jobfetcher graph {acts[-1].job_id} --path-base {shown}/worker",
+        f"  {command} show {acts[-1].job_id} --path-base {shown}/worker\n"
+        f"  {command} graph {acts[-1].job_id} --path-base {shown}/worker",
         soft_wrap=True,
     )

@@ -64,6 +64,21 @@ def container(job: Job, image_id: str, folder: Path, limits: Limits, epoch: str)
     return body
 
 
+def clearing(job: Job, name: str, folder: Path) -> dict[str, Any]:
+    """The body of the request for a container that empties ``folder`` (as the engine sees it)."""
+    return {
+        "Image": job.facts.image_id,
+        "Cmd": ["/bin/sh", "-c", f"rm -rf {FILES}/* {FILES}/.[!.]* {FILES}/..?*"],
+        "User": "0",
+        "Labels": {f"{LABEL}worker": job.worker, f"{LABEL}job": job.slug, f"{LABEL}run": name},
+        "HostConfig": {
+            "Mounts": [{"Type": "bind", "Source": str(folder), "Target": FILES, "ReadOnly": False}],
+            "NetworkMode": "none",
+            "SecurityOpt": ["no-new-privileges"],
+        },
+    }
+
+
 def _host(job: Job, folder: Path, limits: Limits) -> dict[str, Any]:
     host: dict[str, Any] = {
         # A mount, not a bind: its source must exist, where a bind's would be made as an empty folder.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jobfetcher.failpoints import failpoint
-from jobfetcher.runners.config import LABEL, Limits, container, is_of, is_of_worker
+from jobfetcher.runners.config import LABEL, Limits, clearing, container, is_of, is_of_worker
 from jobfetcher.runners.engine import Conflict, Engine, NotThere, Refused, StreamBroken, Unanswered
 from jobfetcher.runners.epoch import boot_id
 from jobfetcher.runners.exits import ever_started, exit_of, is_alive, is_going, why_not_started
@@ -131,6 +131,21 @@ class ContainerRunner:
             failpoint("docker.before-remove")
             self._remove(found["Id"])
             failpoint("docker.after-remove")
+
+    def clear(self, job: Job, folder: Path) -> None:
+        """A container of the job's own image does it: what a container's root made, only root removes."""
+        name = f"{job.run_name}-clear"
+        if job.facts.image_id is None:
+            return
+        self.remove(name)
+        try:
+            made = self._engine.create(name, clearing(job, name, self._host_path(folder)))
+            self._engine.start(made)
+        except Refused as refusal:
+            log.warning("container.cannot-clear", extra={"job_id": job.id, "reason": str(refusal)})
+        else:
+            self._until(lambda: not self._lives(made), REMOVAL_SECONDS, f"{name} does not end.")
+        self.remove(name)
 
     def owned(self) -> list[str]:
         """By label, not by name: a container that somebody renamed is still found."""

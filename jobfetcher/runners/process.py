@@ -125,6 +125,9 @@ class ProcessRunner:
         self._empty_trash()
         failpoint("process.after-remove")
 
+    def clear(self, job: Job, folder: Path) -> None:
+        """Nothing to do: the job's files are this account's."""
+
     def owned(self) -> list[str]:
         if not self._state_dir.is_dir():
             return []

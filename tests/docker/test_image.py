@@ -1,11 +1,9 @@
 """The worker's own image: it is small, whole, and tells whether a worker lives in it."""
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import docker
 import pytest
@@ -13,34 +11,13 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 from jobfetcher import __version__
+from tests.docker.worker_image import BASE, NAME
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
-ROOT = Path(__file__).parent.parent.parent
-BASE = "python:3.11-slim"
-NAME = "jobfetcher-test/worker:latest"
 SLEEP = "print('ready', flush=True); import signal; signal.pause()"
 MAKE_THE_LOCK = "import pathlib; file = pathlib.Path('/tmp/jobfetcher.lock').open('a+');"
 HOLD_THE_LOCK = MAKE_THE_LOCK + "import fcntl; fcntl.flock(file, fcntl.LOCK_EX);"
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[docker.DockerClient]:
-    client = docker.from_env()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def image(client: docker.DockerClient) -> Iterator[Image]:
-    """Built once; the engine's cache of layers makes it quick the next time."""
-    subprocess.run([ROOT / ".ci" / "base-image.sh", BASE], check=True)
-    built, _ = client.images.build(path=str(ROOT), tag=NAME, rm=True, forcerm=True)
-    yield built
-    client.images.remove(NAME, force=True)
-    stages = client.images.list(filters={"dangling": True, "label": "org.decode.jobfetcher=build"})
-    for outdated in stages[1:]:  # the newest one is the cache
-        client.images.remove(str(outdated.id))
 
 
 @contextmanager
