@@ -22,7 +22,7 @@ def client() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def worker_own_image(client: docker.DockerClient) -> Iterator[Image]:
+def built_image(client: docker.DockerClient) -> Iterator[Image]:
     """The worker's own image, built once."""
     with worker_image(client) as built:
         yield built

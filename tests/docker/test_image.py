@@ -59,28 +59,28 @@ def healthy(container: Container) -> bool:
     return container.exec_run(["/bin/sh", "-c", command]).exit_code == 0
 
 
-def test_it_is_the_command(client: docker.DockerClient, image: Image) -> None:
+def test_it_is_the_command(client: docker.DockerClient, built_image: Image) -> None:
     """``docker run IMAGE version`` is ``jobfetcher version``."""
     assert said(client, "version") == __version__
 
 
-def test_it_runs_the_worker_if_not_told_otherwise(image: Image) -> None:
+def test_it_runs_the_worker_if_not_told_otherwise(built_image: Image) -> None:
     """Without arguments the worker runs, with its base folder at ``/data`` if none is named."""
-    config = image.attrs["Config"]
+    config = built_image.attrs["Config"]
 
     assert (config["Entrypoint"], config["Cmd"]) == (["jobfetcher"], ["run"])
     assert "PATH_BASE=/data" in config["Env"]
 
 
-def test_it_is_small(client: docker.DockerClient, image: Image) -> None:
+def test_it_is_small(client: docker.DockerClient, built_image: Image) -> None:
     """All that comes on top of Python's own image is less than 100 MB."""
-    added = image.attrs["Size"] - client.images.get(BASE).attrs["Size"]
-    print(f"The image has {image.attrs['Size'] / 1e6:.0f} MB, {added / 1e6:.0f} MB of them its own.")
+    added = built_image.attrs["Size"] - client.images.get(BASE).attrs["Size"]
+    print(f"The image has {built_image.attrs['Size'] / 1e6:.0f} MB, {added / 1e6:.0f} MB of them its own.")
 
     assert added < 100e6
 
 
-def test_of_amazons_services_it_knows_how_to_log_in(client: docker.DockerClient, image: Image) -> None:
+def test_of_amazons_services_it_knows_how_to_log_in(client: docker.DockerClient, built_image: Image) -> None:
     """Only the descriptions of other services are left out: a login's client is made as ever."""
     code = (
         "import boto3, json; client = boto3.client('cognito-idp', region_name='eu-central-1');"
@@ -93,7 +93,7 @@ def test_of_amazons_services_it_knows_how_to_log_in(client: docker.DockerClient,
     ]
 
 
-def test_it_carries_no_tools_of_the_developers(client: docker.DockerClient, image: Image) -> None:
+def test_it_carries_no_tools_of_the_developers(client: docker.DockerClient, built_image: Image) -> None:
     """Neither tests nor their libraries, nor pip beside the worker, are in it."""
     code = (
         "import importlib.util as u, json; names = 'tests', 'pytest', 'hypothesis', 'moto', 'mypy', 'pip';"
@@ -104,19 +104,19 @@ def test_it_carries_no_tools_of_the_developers(client: docker.DockerClient, imag
 
 
 @pytest.mark.parametrize("code", ["", MAKE_THE_LOCK], ids=["no lock", "a lock that nobody holds"])
-def test_it_is_unhealthy_without_a_worker(client: docker.DockerClient, image: Image, code: str) -> None:
+def test_it_is_unhealthy_without_a_worker(client: docker.DockerClient, built_image: Image, code: str) -> None:
     """No lock file, or one that nobody holds: no worker lives here."""
     with running(client, code) as container:
         assert not healthy(container)
 
 
-def test_it_is_healthy_while_a_worker_holds_its_lock(client: docker.DockerClient, image: Image) -> None:
+def test_it_is_healthy_while_a_worker_holds_its_lock(client: docker.DockerClient, built_image: Image) -> None:
     """The lock that dies with the worker is the sign of life."""
     with running(client, HOLD_THE_LOCK) as container:
         assert healthy(container)
 
 
-def test_the_locks_agree(client: docker.DockerClient, image: Image) -> None:
+def test_the_locks_agree(client: docker.DockerClient, built_image: Image) -> None:
     """What the image's check looks for is the lock that the worker itself takes."""
     code = (
         "import pathlib, re; from jobfetcher.supervisor import state_lock\n"

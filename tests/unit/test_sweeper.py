@@ -1,0 +1,139 @@
+"""The sweep: what ended jobs left goes, what live jobs claim stays, and nothing stops it for good."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobfetcher.sweeper import Sweeper
+from jobfetcher.workspace import Folders
+from persistence.store import SqlStore
+from states.errors import Paused
+from states.job import Job, Trigger
+from states.machine import fire
+from tests.fake_tools import Calls, FakeEngine, FakeRunner, a_spec
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqlStore]:
+    with SqlStore(f"sqlite:///{tmp_path}/jobs.db", "w") as opened:
+        yield opened
+
+
+class Scene:
+    """A sweeper over a real store and folders, and a fake engine."""
+
+    def __init__(self, store: SqlStore, base: Path, folders: Folders | None = None) -> None:
+        self.store = store
+        self.calls = Calls()
+        self.engine = FakeEngine()
+        self.folders = folders or Folders(base)
+        self.sweeper = Sweeper(store, FakeRunner(self.calls, self.engine), self.folders)
+
+    def job(self, job_id: str, *triggers: Trigger, reported: bool = True) -> Job:
+        job = self.store.add(a_spec(job_id))
+        self.folders.prepare(job)
+        self.engine.started[job.run_name] = True
+        for trigger in triggers:
+            job = self.store.commit(job, fire(job, trigger), trigger)
+        while reported and (unsent := self.store.next_unsent(job.key)):
+            self.store.mark_sent(unsent)
+        return job
+
+
+@pytest.fixture
+def scene(store: SqlStore, tmp_path: Path) -> Scene:
+    return Scene(store, tmp_path)
+
+
+def test_what_an_ended_job_left_is_removed(scene: Scene) -> None:
+    """Container and folder of an ended, reported job are gone after one sweep."""
+    job = scene.job("1", Trigger.FAILED)
+
+    scene.sweeper.sweep()
+
+    assert scene.engine.started == {}
+    assert not scene.folders.home(job).exists()
+    assert scene.store.sweepable() == []
+
+
+def test_what_a_live_job_claims_stays(scene: Scene) -> None:
+    """The container of the current run and the folder of a live job are not touched."""
+    job = scene.job("1", Trigger.ACCEPTED)
+
+    scene.sweeper.sweep()
+
+    assert scene.engine.started == {job.run_name: True}
+    assert scene.folders.folder(job).exists()
+
+
+def test_an_unreported_job_keeps_its_folder(scene: Scene) -> None:
+    """As long as the API has not heard of the end, the folder stays; the container need not."""
+    job = scene.job("1", Trigger.FAILED, reported=False)
+
+    scene.sweeper.sweep()
+
+    assert scene.engine.started == {}
+    assert scene.folders.home(job).exists()
+
+
+def test_the_container_of_a_job_that_is_gone_is_stopped(scene: Scene) -> None:
+    """A 404 is enough: the container does not wait for the job's own thread."""
+    job = scene.job("1", Trigger.ACCEPTED)
+    scene.store.mark_gone(job.key)
+
+    scene.sweeper.sweep()
+
+    assert scene.engine.started == {}
+    assert "runner.stop" in scene.calls.log
+
+
+def test_a_container_that_nobody_knows_is_removed(scene: Scene) -> None:
+    """A run of this worker that no job of the database claims is a leftover."""
+    scene.engine.started["jobfetcher-w-9-deadbeef-1"] = True
+
+    scene.sweeper.sweep()
+
+    assert scene.engine.started == {}
+
+
+def test_an_engine_that_is_away_postpones_the_sweep(store: SqlStore, tmp_path: Path) -> None:
+    """Nothing is raised and nothing is forgotten: the next sweep does it."""
+    scene = Scene(store, tmp_path)
+    scene.calls = Calls({"runner.stop": [Paused("The engine is away.")]})
+    scene.sweeper = Sweeper(store, FakeRunner(scene.calls, scene.engine), scene.folders)
+    scene.job("1", Trigger.FAILED)
+
+    scene.sweeper.sweep()
+    first = dict(scene.engine.started)
+    scene.sweeper.sweep()
+
+    assert len(first) == 1
+    assert scene.engine.started == {}
+    assert store.sweepable() == []
+
+
+class Stubborn(Folders):
+    """A folder in which a container's root left something, until it is cleared."""
+
+    def __init__(self, base: Path, calls: Calls) -> None:
+        super().__init__(base)
+        self._calls = calls
+
+    def discard(self, job: Job) -> None:
+        if "runner.clear" not in self._calls.log:
+            raise PermissionError("not yours")
+        super().discard(job)
+
+
+def test_files_of_a_containers_root_are_cleared_by_the_runner(store: SqlStore, tmp_path: Path) -> None:
+    """What the worker may not remove, a container of the job's image does."""
+    calls = Calls()
+    scene = Scene(store, tmp_path, Stubborn(tmp_path, calls))
+    scene.sweeper = Sweeper(store, FakeRunner(calls, scene.engine), scene.folders)
+    job = scene.job("1", Trigger.FAILED)
+
+    scene.sweeper.sweep()
+
+    assert not scene.folders.home(job).exists()
+    assert store.sweepable() == []
