@@ -11,6 +11,8 @@ PATH=$PATH:/usr/sbin:/sbin
 static busybox || missing+=(busybox-static) # the test images are this one program: it must need no library
 need bwrap bubblewrap
 need curl curl
+need gcc gcc
+[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 need docker-registry docker-registry
 need ip iproute2
 need iptables iptables

@@ -63,19 +63,25 @@ def gpus() -> tuple[Gpu, ...]:
             log.warning("hardware.gpu-driver-broken", extra={"error": str(error)})
         return ()
     try:
-        return tuple(_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount()))
+        found = [_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
     except pynvml.NVMLError as error:
-        log.warning("hardware.gpu-lost", extra={"error": str(error)})
+        log.warning("hardware.gpu-driver-broken", extra={"error": str(error)})
         return ()
     finally:
         pynvml.nvmlShutdown()
+    return tuple(gpu for gpu in found if gpu is not None)
 
 
-def _gpu(pynvml: Any, index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-    major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-    memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total // MIB
-    name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
+def _gpu(pynvml: Any, index: int) -> Gpu | None:
+    """One GPU; None if it has fallen off the bus, which must not take the others along."""
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total // MIB
+        name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
+    except pynvml.NVMLError as error:
+        log.warning("hardware.gpu-lost", extra={"gpu": index, "error": str(error)})
+        return None
     return Gpu(str(uuid), str(name), int(memory), f"{major}.{minor}")
 
 

@@ -85,8 +85,10 @@ class Supervisor:
         try:
             body()
         except Exception:
-            log.exception("supervisor.thread-died", extra={"thread": name})
-            os._exit(EXIT_FAILED)
+            try:
+                log.exception("supervisor.thread-died", extra={"died": name})
+            finally:
+                os._exit(EXIT_FAILED)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._signals += 1

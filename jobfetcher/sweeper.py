@@ -52,24 +52,35 @@ class Sweeper:
     def sweep(self) -> None:
         """One sweep. Never raises for what could not be removed."""
         try:
-            self._sweep_runs()
+            stuck = self._sweep_runs()
             for job in self._store.sweepable():
-                self._sweep_folder(job)
+                if job.run_name not in stuck:
+                    self._sweep_folder(job)
         except (Paused, StoreUnavailable) as error:
             log.warning("sweep.postponed", extra={"reason": str(error)})
         except Exception:
             log.exception("sweep.failed")
 
-    def _sweep_runs(self) -> None:
+    def _sweep_runs(self) -> set[str]:
+        """Names of the runs that should have gone and stay for now."""
         # Runs are listed before jobs: a run whose job begins in between is claimed when we look.
         runs = self._runner.owned()
         claimed = {job.run_name for job in self._store.live() if not job.gone}
-        for name in runs:
-            if name not in claimed and not self._stopping:
-                failpoint("sweep.before-remove")
-                self._runner.stop(name, self._grace)
-                self._runner.remove(name)
-                log.info("sweep.run-removed", extra={"run": name})
+        return {name for name in runs if name not in claimed and not self._sweep_run(name)}
+
+    def _sweep_run(self, name: str) -> bool:
+        """Whether it is gone. One that stays must not keep the others from going."""
+        if self._stopping:
+            return False
+        failpoint("sweep.before-remove")
+        try:
+            self._runner.stop(name, self._grace)
+            self._runner.remove(name)
+        except Paused as stuck:
+            log.warning("sweep.run-stays", extra={"run": name, "reason": str(stuck)})
+            return False
+        log.info("sweep.run-removed", extra={"run": name})
+        return True
 
     def _sweep_folder(self, job: Job) -> None:
         try:

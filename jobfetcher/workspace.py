@@ -1,7 +1,8 @@
 """The job's folder on this machine, and what may enter it.
 
 ``<base>/jobs/<job>/<run>`` is what the container sees as ``/files``. Each run has a folder of its own,
-so a run that was lost leaves nothing to the next one.
+so a run that was lost leaves nothing to the next one. An image may have a user of its own, so the folder
+is open to all; the one around it lets nobody of this machine in but the worker.
 """
 
 import fnmatch
@@ -70,15 +71,27 @@ class Folders:
     def prepare(self, job: Job) -> Path:
         """Make the folder of the current run with its output folders. Idempotent."""
         folder = self.folder(job)
-        folder.mkdir(parents=True, exist_ok=True)
+        self.home(job).mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make_open(folder)
         for earlier in range(1, job.run):
             shutil.rmtree(self.home(job) / str(earlier), ignore_errors=True)
         for path in paths.folders_to_make(job.spec):
-            (folder / path).mkdir(parents=True, exist_ok=True)
+            for below in (*reversed(path.parents), path):
+                _make_open(folder / below)
         return folder
+
+    def used(self, job: Job) -> bool:
+        """Something of this job is on the disk already."""
+        return self.home(job).exists()
 
     def discard(self, job: Job) -> None:
         """Remove everything of the job. Idempotent. Raises ``OSError`` if something stays."""
         home = self.home(job)
         if home.exists():
             shutil.rmtree(home)
+
+
+def _make_open(folder: Path) -> None:
+    """Make a folder that every user may write into. Before the run only: a job could put a link there."""
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o777)

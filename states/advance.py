@@ -4,7 +4,7 @@ from states.errors import JobFailed, JobGone, Paused
 from states.job import Job, Trigger
 from states.machine import fire
 from states.ports import Store, Tools
-from states.steps import STEPS, Outcome
+from states.steps import STEPS, Outcome, needs_lease
 from states.table import MAX_ATTEMPTS
 
 
@@ -25,6 +25,8 @@ def _move(job: Job, store: Store, tools: Tools) -> Job:
         return _commit(store, job, Outcome(_given_up(job), Trigger.FAILED))
     job = store.begin(job)
     try:
+        if needs_lease(job):
+            job = _confirmed(job, store, tools)
         outcome = STEPS[job.state](job, tools)
     except JobGone:
         outcome = Outcome(store.get(job.key), Trigger.GONE)
@@ -40,6 +42,13 @@ def _move(job: Job, store: Store, tools: Tools) -> Job:
         tools.stumbled(job, bug)
         return job
     return _commit(store, job, outcome)
+
+
+def _confirmed(begun: Job, store: Store, tools: Tools) -> Job:
+    """The job, known to be ours. Waiting for the API is no try: a death meanwhile is not the job's fault."""
+    store.forgive(begun)
+    tools.lease.confirm(begun, tools.stop)
+    return store.begin(begun)
 
 
 def _given_back(begun: Job, store: Store) -> bool:

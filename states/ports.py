@@ -156,6 +156,12 @@ class Workspace(Protocol):
         Idempotent. Each run has a folder of its own; those of earlier runs are removed.
         """
 
+    def used(self, job: Job) -> bool:
+        """Something of this job is on the disk already."""
+
+    def discard(self, job: Job) -> None:
+        """Remove everything of the job. Idempotent. Raises ``OSError`` if something stays."""
+
     def folder(self, job: Job) -> Path:
         """The folder of the job's current run: what the container sees as ``/files``."""
 

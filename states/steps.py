@@ -20,9 +20,21 @@ class Outcome:
     trigger: Trigger
 
 
+def needs_lease(job: Job) -> bool:
+    """Whether the API must have acknowledged the job first: before a container is made, before uploads."""
+    return job.state is JobState.UPLOADING or (job.state is JobState.RUNNING and job.facts.run is None)
+
+
 def accept(job: Job, tools: Tools) -> Outcome:
-    """Admit the job and make its folder. Safe twice: making a folder that is there changes nothing."""
+    """Admit the job and make its folder.
+
+    Safe twice: nothing of the job can be worth keeping before it is accepted. What is there then was
+    left by half of this step, or by a worker whose database is lost.
+    """
     tools.workspace.admit(job)
+    if tools.workspace.used(job):
+        tools.runner.remove(job.run_name)
+        tools.workspace.discard(job)
     tools.workspace.prepare(job)
     return Outcome(job, Trigger.ACCEPTED)
 
@@ -45,8 +57,6 @@ def run(job: Job, tools: Tools) -> Outcome:
     container's id is committed before it is started, and a started container is only ever adopted.
     """
     try:
-        if job.facts.run is None:
-            tools.lease.confirm(job, tools.stop)
         created = tools.runner.create(job, tools.workspace.folder(job), tools.stop)
         job = tools.note(job.with_facts(run=created))
         started = tools.runner.start(job, created, tools.stop)
@@ -61,7 +71,6 @@ def run(job: Job, tools: Tools) -> Outcome:
 
 def upload(job: Job, tools: Tools) -> Outcome:
     """Outputs and the container's log. Safe twice: acknowledged files are skipped, others overwritten."""
-    tools.lease.confirm(job, tools.stop)
     log = tools.runner.logs(job.facts.run, tools.stop) if job.facts.run else iter(())
     tail = tools.transfers.upload(job, tools.workspace.folder(job), log, tools.stop)
     return Outcome(job.with_facts(detail=_verdict(job.facts.exit, tail)), Trigger.UPLOADED)

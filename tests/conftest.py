@@ -1,6 +1,10 @@
-"""What many tests start from: a tiny image in a real engine, and a mock API in a process of its own."""
+"""What many tests start from: a tiny image in a real engine, and a mock API in a process of its own.
+
+Also prints, at the end, which tests prove which row of docs/recovery.md.
+"""
 
 import os
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,9 +30,27 @@ def mock(tmp_path: Path) -> Iterator[MockServer]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, visibly, what only root can do; CI is root."""
-    if os.geteuid() == 0:
-        return
-    kept = [item for item in items if item.get_closest_marker("root") is None]
-    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
-    items[:] = kept
+    """Note each test's rows. Leave out, visibly, what only root can do; CI is root."""
+    for item in items:
+        rows = {number for mark in item.iter_markers("row") for number in mark.args}
+        item.user_properties += [("row", number) for number in sorted(rows)]
+    if os.geteuid() != 0:
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("root")])
+        items[:] = [item for item in items if item.get_closest_marker("root") is None]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The matrix: row → tests that passed."""
+    proved: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for report in terminalreporter.stats.get("passed", []):
+        name = report.nodeid.split("[")[0].removeprefix("tests/")
+        for key, number in report.user_properties:
+            if key == "row" and report.when == "call":
+                proved[number][name] += 1
+    if len(proved) > 1:
+        terminalreporter.section("rows of docs/recovery.md and the tests that proved them")
+        for number in sorted(proved):
+            tests = ", ".join(
+                f"{name} ({times})" if times > 1 else name for name, times in proved[number].items()
+            )
+            terminalreporter.write_line(f"{number:3} {tests}")

@@ -92,6 +92,12 @@ class FakeWorkspace:
         self._calls("workspace.prepare")
         return self.folder(job)
 
+    def used(self, job: Job) -> bool:
+        return False
+
+    def discard(self, job: Job) -> None:
+        self._calls("workspace.discard")
+
     def folder(self, job: Job) -> Path:
         return Path("/base") / f"{job.slug}-{job.run}"
 

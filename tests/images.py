@@ -24,6 +24,7 @@ _CHANGES = ["ENV PATH=/bin", f"LABEL {LABEL}=true", 'CMD ["/bin/sh", "-c", "echo
 def busybox_image(
     name: str = DEFAULT,
     base_url: str | None = None,
+    *,
     files: Mapping[str, str] = _NO_FILES,
     changes: Sequence[str] = (),
 ) -> str:

@@ -255,6 +255,8 @@ class ContainerRunner:
             return
         except (Conflict, Unanswered) as pending:
             log.info("container.removal-pending", extra={"container": container_id, "reason": str(pending)})
+        except Refused as refusal:
+            raise Paused(f"The container {container_id[:12]} cannot be removed: {refusal}") from refusal
         gone = f"The container {container_id[:12]} is not removed yet."
         self._until(lambda: self._engine.inspect(container_id) is None, REMOVAL_SECONDS, gone)
 

@@ -56,6 +56,7 @@ def test_add_queues_the_first_status(store: Store) -> None:
     assert sent(store) == [("1", "preprocessing", "")]
 
 
+@pytest.mark.row(4)
 def test_adding_a_live_lease_again_changes_nothing(store: Store) -> None:
     """A lease delivered twice is one job, one row, one status."""
     first = store.add(spec())
@@ -71,6 +72,7 @@ def test_adding_a_live_lease_again_changes_nothing(store: Store) -> None:
     [(JobState.FINISHED, "", "finished"), (JobState.ERROR, "No such image.", "error")],
     ids=["finished", "error"],
 )
+@pytest.mark.row(4)
 def test_an_ended_lease_delivered_again_is_told_again(
     store: Store, state: JobState, detail: str, expected: str
 ) -> None:
@@ -93,6 +95,7 @@ def test_an_end_still_unsent_is_not_queued_twice(store: Store) -> None:
     assert expected == sent(store)
 
 
+@pytest.mark.row(4)
 def test_a_cancelled_lease_begins_anew(store: Store) -> None:
     """A lease that was taken from us and comes back is a new job with the next delivery."""
     old = brought_to(store, store.add(spec()), JobState.CANCELLED)

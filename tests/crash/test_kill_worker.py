@@ -15,6 +15,35 @@ from tests.crash.scene import RUNNERS, Scene, scene
 from tests.engine_view import remove_all_of, running_of
 from tests.worker_process import until
 
+ROWS = {
+    "fetch.committed": [3],
+    "downloading.committed": [5],
+    "download.part-written": [6],
+    "download.before-rename": [6],
+    "download.after-rename": [6],
+    "download.recorded": [6],
+    "docker.pull-started": [10],
+    "running.committed": [13],
+    "docker.before-create": [13],
+    "docker.after-create": [14],
+    "docker.before-start": [16],
+    "docker.after-start": [17],
+    "docker.before-wait": [19],
+    "docker.exit-seen": [24],
+    "upload.before-post": [26],
+    "upload.after-post": [26],
+    "upload.recorded": [26],
+    "upload.log-spooled": [25],
+    "finished.before-commit": [29],
+    "finished.committed": [29],
+    "report.before-finished": [30],
+    "report.after-finished": [31],
+    "docker.before-remove": [32],
+    "docker.after-remove": [32],
+    "sweep.folder-removed": [33],
+}
+"""Which rows of docs/recovery.md a kill at a point stands for."""
+
 EVERYWHERE = [
     "fetch.committed",
     "fetched.begun",
@@ -68,14 +97,17 @@ def points(runner: str) -> list[str]:
     return EVERYWHERE + [f"{runner}.{name}" for name in IN_THE_RUNNER] + own
 
 
+def marks(runner: str, point: str) -> list[pytest.MarkDecorator]:
+    engine = [pytest.mark.docker] if runner == "docker" else []
+    return [pytest.mark.row(*ROWS.get(point, [])), *engine]
+
+
 EACH_RUNNER = [
     pytest.param(runner, marks=pytest.mark.docker if runner == "docker" else (), id=runner)
     for runner in RUNNERS
 ]
 EACH_POINT = [
-    pytest.param(
-        runner, point, marks=pytest.mark.docker if runner == "docker" else (), id=f"{runner}-{point}"
-    )
+    pytest.param(runner, point, marks=marks(runner, point), id=f"{runner}-{point}")
     for runner in RUNNERS
     for point in points(runner)
 ]
@@ -132,6 +164,7 @@ def test_killed_anywhere_the_job_comes_to_the_same_end(prepared: Start, runner: 
         stage.assert_perfect(job)
 
 
+@pytest.mark.row(62)
 @pytest.mark.parametrize("runner", EACH_RUNNER)
 def test_killed_again_and_again_while_recovering(prepared: Start, runner: str) -> None:
     """Deaths during recovery add up to nothing: recovering often equals recovering once."""
@@ -149,6 +182,7 @@ def test_killed_again_and_again_while_recovering(prepared: Start, runner: str) -
         stage.assert_perfect(job)
 
 
+@pytest.mark.row(20)
 @pytest.mark.parametrize("runner", EACH_RUNNER)
 def test_a_container_that_ends_while_no_worker_runs_is_collected(prepared: Start, runner: str) -> None:
     """The exit code of a job that ended meanwhile is its result; it is not run again."""
@@ -171,6 +205,7 @@ def test_a_container_that_ends_while_no_worker_runs_is_collected(prepared: Start
         assert "exit code 3" in details.runtime_details
 
 
+@pytest.mark.row(59)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("runner", EACH_RUNNER)
 def test_a_stop_leaves_the_container_and_the_next_start_goes_on(
@@ -190,6 +225,7 @@ def test_a_stop_leaves_the_container_and_the_next_start_goes_on(
         stage.assert_perfect(job)
 
 
+@pytest.mark.row(1, 2)
 @pytest.mark.parametrize("runner", EACH_RUNNER)
 def test_a_lost_lease_costs_one_timeout_and_nothing_else(
     tmp_path: Path, prepared: Start, runner: str

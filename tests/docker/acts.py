@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import docker
+from docker.models.containers import Container
 
 from mock_api.client import MockServer
 from tests.engine_view import containers_of, running_of
@@ -50,9 +51,9 @@ def worker_id(base: Path) -> str:
     return (base / "worker-id").read_text().strip()
 
 
-def container_of(client: docker.DockerClient, base: Path) -> docker.models.containers.Container:
-    """The one container of the worker that runs."""
-    [name] = running_of(worker_id(base))
+def container_of(client: docker.DockerClient, base: Path) -> Container:
+    """The one container of the worker that runs, or is about to."""
+    [name] = until("a container that runs", lambda: running_of(worker_id(base)))
     return client.containers.get(name)
 
 

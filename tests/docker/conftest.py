@@ -1,4 +1,4 @@
-"""What the tests against a real engine share: its client, a registry, the worker's image, a mock and a worker."""
+"""What the tests against a real engine share: its client, images, a registry, a mock and a worker."""
 
 from collections.abc import Iterator
 from pathlib import Path

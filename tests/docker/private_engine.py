@@ -69,6 +69,11 @@ class PrivateEngine:
                 raise RuntimeError(f"The private engine did not start:\n{self._log_tail()}")
             time.sleep(0.1)
 
+    @property
+    def pid(self) -> int | None:
+        """The engine's process id; None while it does not run."""
+        return self._process.pid if self._process is not None else None
+
     def end(self, how: signal.Signals) -> None:
         """End the engine by SIGTERM or SIGKILL and return when it is gone."""
         if self._process is not None:

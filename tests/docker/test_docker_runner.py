@@ -129,6 +129,7 @@ def test_a_stale_container_of_ours_is_made_anew(
     assert inspected(api, fresh.id)["Config"]["Cmd"] == ["/bin/sh", "-c", "false"]
 
 
+@pytest.mark.row(23)
 def test_a_foreign_container_is_left_alone(
     runner: DockerRunner, api: docker.APIClient, tmp_path: Path, stop: StopSignal
 ) -> None:
@@ -147,6 +148,7 @@ def test_a_foreign_container_is_left_alone(
         api.remove_container(foreign, force=True)
 
 
+@pytest.mark.row(23)
 def test_a_renamed_container_is_still_ours(
     runner: DockerRunner, api: docker.APIClient, tmp_path: Path, stop: StopSignal
 ) -> None:
@@ -191,6 +193,7 @@ def test_a_paused_container_is_waited_for(
     assert runner.wait(job, run, stop).code == 2
 
 
+@pytest.mark.row(20)
 def test_out_of_memory_is_named(runner: DockerRunner, tmp_path: Path, stop: StopSignal) -> None:
     """The owner is told that memory ran out, with the limit."""
     job = make_job(runner, "tail /dev/zero")

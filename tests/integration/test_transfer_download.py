@@ -150,6 +150,7 @@ def test_an_empty_file_and_a_dotted_name_and_a_long_name(server: ScriptedServer,
     assert sorted(path.name for path in folder.iterdir()) == ["config", "l" * 255]
 
 
+@pytest.mark.row(6)
 def test_a_broken_download_is_continued(server: ScriptedServer, folder: Path) -> None:
     """After a short body the rest is asked for, on condition that it is the same file."""
     server.scripts["GET /x"] = in_turn(cut(BODY, 2_000_000), ranged(BODY))
@@ -189,6 +190,7 @@ def test_bytes_that_arrive_count_as_progress(server: ScriptedServer, folder: Pat
         ),
     ],
 )
+@pytest.mark.row(6)
 def test_what_cannot_be_continued_begins_anew(server: ScriptedServer, folder: Path, second: Script) -> None:
     """Parts of two versions are never put together."""
     server.scripts["GET /x"] = in_turn(cut(BODY, 2_000_000), second)
@@ -281,6 +283,7 @@ def test_done_files_are_left_alone_unless_they_are_gone(server: ScriptedServer, 
         pytest.param(always(500), r"answers 500 to it again and again", id="a folder"),
     ],
 )
+@pytest.mark.row(7)
 def test_an_input_that_cannot_be_had_fails_the_job(
     server: ScriptedServer, folder: Path, script: Script, sentence: str
 ) -> None:
@@ -293,6 +296,7 @@ def test_an_input_that_cannot_be_had_fails_the_job(
 
 
 @pytest.mark.parametrize("refusal", [always(403), always(401), always(400, b"<Code>ExpiredToken</Code>")])
+@pytest.mark.row(7)
 def test_a_stale_url_is_asked_for_again(server: ScriptedServer, folder: Path, refusal: Script) -> None:
     """A refused URL is replaced by a new one, once."""
     server.scripts["GET /x"] = in_turn(refusal, ranged(BODY))
@@ -375,6 +379,7 @@ def test_a_silent_server_is_left_after_the_inactivity_time(server: ScriptedServe
     assert (folder / "data/x.bin").read_bytes() == BODY
 
 
+@pytest.mark.row(8)
 def test_no_link_in_the_job_s_folder_is_followed(
     server: ScriptedServer, folder: Path, tmp_path: Path
 ) -> None:
@@ -404,6 +409,7 @@ def test_a_link_in_the_file_s_own_place_is_replaced(
     assert (target.read_text(), (folder / "data/x.bin").is_symlink()) == ("mine", False)
 
 
+@pytest.mark.row(8)
 def test_paths_that_climb_out_are_refused_before_anything_is_asked(
     server: ScriptedServer, folder: Path
 ) -> None:
@@ -445,6 +451,7 @@ def test_a_job_without_inputs_asks_for_nothing(server: ScriptedServer, folder: P
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EDQUOT"])
+@pytest.mark.row(9)
 def test_a_full_disk_fails_the_job_and_frees_what_was_begun(
     server: ScriptedServer, folder: Path, error: str
 ) -> None:

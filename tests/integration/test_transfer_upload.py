@@ -155,6 +155,7 @@ def test_nothing_to_upload_is_no_error(server: ScriptedServer, folder: Path) -> 
     assert server.seen == []
 
 
+@pytest.mark.row(28)
 def test_nothing_but_regular_files_goes_up(
     server: ScriptedServer, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,6 +181,7 @@ def test_nothing_but_regular_files_goes_up(
     assert record.__dict__["paths"] == expected
 
 
+@pytest.mark.row(28)
 def test_an_output_folder_that_is_a_link_is_not_entered(
     server: ScriptedServer, folder: Path, tmp_path: Path
 ) -> None:
@@ -191,6 +193,7 @@ def test_an_output_folder_that_is_a_link_is_not_entered(
     assert send(server, folder, spec(output="out", artifact="deep/er/secret")) == ([], "")
 
 
+@pytest.mark.row(28)
 def test_a_deep_tree_goes_up(server: ScriptedServer, folder: Path) -> None:
     """Two hundred folders within each other, with a path longer than the system takes at once."""
     fd = os.open(folder, os.O_RDONLY)
@@ -245,6 +248,7 @@ def test_what_is_done_is_not_sent_again(server: ScriptedServer, folder: Path) ->
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.row(27)
 def test_a_stale_request_is_asked_for_again(server: ScriptedServer, folder: Path, status: int) -> None:
     """A refused request is replaced by a new one, once; then the job fails with the reason."""
     write(folder, "out/a")
@@ -261,6 +265,7 @@ def test_a_stale_request_is_asked_for_again(server: ScriptedServer, folder: Path
 @pytest.mark.parametrize(
     ("status", "body"), [(400, b"<Error><Code>EntityTooLarge</Code></Error>"), (413, b"")]
 )
+@pytest.mark.row(27)
 def test_a_file_too_large_fails_the_job(
     server: ScriptedServer, folder: Path, status: int, body: bytes
 ) -> None:
@@ -297,6 +302,7 @@ def test_a_storage_that_stays_away_pauses_the_job(server: ScriptedServer, folder
     assert (len(server.seen), api.statuses) == (QUICK.tries, 2)
 
 
+@pytest.mark.row(27)
 def test_repeated_500_of_a_deleted_job_means_gone(server: ScriptedServer, folder: Path) -> None:
     """The API answers 500 to upload requests of a deleted job: only its status tells."""
     write(folder, "out/a")
@@ -376,6 +382,7 @@ def test_the_job_s_own_files_are_not_overwritten_by_the_log(server: ScriptedServ
     assert (again, tail) == ([], "ours")
 
 
+@pytest.mark.row(25)
 def test_of_a_long_log_the_end_is_kept(server: ScriptedServer, folder: Path) -> None:
     """Disk and upload are bounded by the cap, whatever a job prints."""
     pieces = [f"line {number:06}\n".encode() for number in range(10_000)]

@@ -69,6 +69,7 @@ RAW = {"app": {"cmd": ["true"]}, "meta": {"job_id": 1, "date_created": "today"},
         pytest.param({"cmd": None}, "has no command", id="no command for the process runner"),
     ],
 )
+@pytest.mark.row(7, 8)
 def test_a_job_that_cannot_run_ends_in_a_sentence_and_the_next_one_runs(
     mock: MockServer, worker: WorkerProcess, job: dict[str, Any], expected: str
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_job_that_cannot_run_ends_in_a_sentence_and_the_next_one_runs(
     assert mock.control.violations() == []
 
 
+@pytest.mark.row(35)
 def test_a_deleted_job_is_stopped_and_nothing_more_is_said(mock: MockServer, worker: WorkerProcess) -> None:
     """The first 404 ends the job's process within seconds; no PUT and no upload follows."""
     job = submit(mock, "echo $$ > /files/output/pid; sleep 300")
@@ -102,6 +104,7 @@ def test_a_deleted_job_is_stopped_and_nothing_more_is_said(mock: MockServer, wor
     assert mock.control.violations() == []
 
 
+@pytest.mark.row(34)
 def test_a_job_lost_while_the_worker_was_down_is_dropped_before_it_uploads(
     mock: MockServer, worker: WorkerProcess
 ) -> None:
@@ -166,6 +169,7 @@ def test_an_api_that_is_away_costs_nothing_but_time(mock: MockServer, worker: Wo
         pytest.param("lose_response", {"path_regex": "/upload$"}, id="answer to an upload lost"),
     ],
 )
+@pytest.mark.row(38)
 def test_a_fault_of_the_api_or_the_line_is_survived(
     mock: MockServer, worker: WorkerProcess, fault: str, settings: dict[str, Any]
 ) -> None:
@@ -193,6 +197,7 @@ def test_a_worker_starts_while_the_api_is_away(mock: MockServer, worker: WorkerP
     mock.control.wait_status(job, "finished", timeout_seconds=90)
 
 
+@pytest.mark.row(27)
 def test_login_and_presigned_urls(tmp_path: Path) -> None:
     """With an account instead of a token and S3 instead of the local disk; tokens end in between."""
     with MockServer(tmp_path / "api", "--files", "presigned", "--token-seconds", "3600") as mock:
@@ -216,6 +221,7 @@ def test_login_and_presigned_urls(tmp_path: Path) -> None:
             assert "pass-phrase" not in worker.log.read_text()
 
 
+@pytest.mark.row(54)
 def test_a_second_worker_on_the_same_folder_is_refused(mock: MockServer, worker: WorkerProcess) -> None:
     """It exits at once, names the first one's process, and does the first no harm."""
     worker.start()
@@ -230,6 +236,7 @@ def test_a_second_worker_on_the_same_folder_is_refused(mock: MockServer, worker:
     mock.control.wait_status(job, "finished", timeout_seconds=60)
 
 
+@pytest.mark.row(59)
 def test_a_second_signal_ends_at_once(mock: MockServer, worker: WorkerProcess) -> None:
     """While the first signal is still being obeyed, a second one is final; nothing is lost."""
     job = submit(mock)
@@ -246,6 +253,7 @@ def test_a_second_signal_ends_at_once(mock: MockServer, worker: WorkerProcess) -
     assert told(mock, job) == GOOD
 
 
+@pytest.mark.row(59)
 def test_a_step_that_hangs_does_not_hold_up_the_exit(mock: MockServer, worker: WorkerProcess) -> None:
     """Within five seconds the worker is gone, whatever a step is doing."""
     job = submit(mock)
@@ -268,6 +276,7 @@ def test_wrong_settings_end_in_one_message(tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+@pytest.mark.row(61)
 def test_a_bug_in_a_step_costs_attempts_and_not_the_worker(mock: MockServer, worker: WorkerProcess) -> None:
     """An unexpected error fails the job after some attempts, with its text; the next job runs."""
     bad = submit(mock)
@@ -278,6 +287,7 @@ def test_a_bug_in_a_step_costs_attempts_and_not_the_worker(mock: MockServer, wor
     assert worker.process.poll() is None
 
 
+@pytest.mark.row(48)
 def test_a_database_that_is_deleted_under_the_worker_ends_it(mock: MockServer, worker: WorkerProcess) -> None:
     """It does not write into a file that nobody will find: it says so and exits with 1."""
     worker.start()

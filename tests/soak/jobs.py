@@ -5,6 +5,7 @@ import random
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.soak.actors import drawn
 
@@ -56,7 +57,7 @@ class Plan:
             files |= {f"output/output/{name}": content for name, content in self.produces.items()}
         return {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
 
-    def submission(self, image: str) -> dict[str, object]:
+    def submission(self, image: str) -> dict[str, Any]:
         """What the user hands in."""
         return {
             "image": image,
@@ -70,8 +71,7 @@ class Plan:
 def plan(seed: int, number: int) -> Plan:
     """Job ``number`` of the soak with that seed."""
     draw = drawn(seed, f"job {number}")
-    kinds, weights = zip(*KINDS.items(), strict=True)
-    (kind,) = draw.choices(kinds, weights)
+    kind = draw.choices(list(KINDS), list(KINDS.values()))[0]
     deleted_after = draw.uniform(0, DELETED_WITHIN) if draw.random() < DELETED else None
     return kind(number, draw, deleted_after)
 
@@ -84,9 +84,7 @@ def quick(number: int, draw: random.Random, deleted_after: float | None = None) 
 
 def _failing(number: int, draw: random.Random, deleted_after: float | None) -> Plan:
     script = ["echo before > /files/output/partly;"]
-    return Plan(
-        number, "failing", script, draw.randint(1, 120), {}, {"partly": b"before\n"}, deleted_after
-    )
+    return Plan(number, "failing", script, draw.randint(1, 120), {}, {"partly": b"before\n"}, deleted_after)
 
 
 def _bare(number: int, draw: random.Random, deleted_after: float | None) -> Plan:

@@ -8,7 +8,7 @@ from mock_api.records import JobView
 from tests.soak.actors import Actor, drawn
 from tests.soak.jobs import Plan, plan
 
-WAITING = 5
+WAITING = 12
 """Unfinished jobs that the user keeps in the service."""
 ENDED = frozenset({"finished", "error"})
 

@@ -8,20 +8,29 @@ from typing import Any
 from mock_api.client import MockControl
 from tests.soak.actors import Actor, drawn
 
-PENDING = 8
+PENDING = 5
 """Faults that may wait for a request to spoil."""
-MEAN_SECONDS = 1.5
+MEAN_SECONDS = 2.0
 """Between two faults."""
-_ANY = r"."
 _STATUS = r"/status$"
 _DOWNLOAD = r"/download$"
+_ROUTES = (
+    _STATUS,
+    r"^/jobs$",
+    r"/files/.*/url$",
+    r"/jobs/.*/url$",
+    _DOWNLOAD,
+    r"/upload$",
+    r"^/access_info$",
+)
 
 Scripted = tuple[str, str, dict[str, Any]]
 """Kind, path, settings."""
 
 
 def _later(draw: random.Random) -> Scripted:
-    return "status", _ANY, {"code": draw.choice((500, 502, 503, 504)), "times": draw.randint(1, 3)}
+    settings = {"code": draw.choice((500, 502, 503, 504)), "times": draw.randint(1, 3)}
+    return "status", draw.choice(_ROUTES), settings
 
 
 def _done_but_500(draw: random.Random) -> Scripted:
@@ -30,11 +39,11 @@ def _done_but_500(draw: random.Random) -> Scripted:
 
 
 def _lost(draw: random.Random) -> Scripted:
-    return "lose_response", draw.choice((_ANY, _STATUS, r"^/jobs$")), {}
+    return "lose_response", draw.choice(_ROUTES), {}
 
 
 def _reset(draw: random.Random) -> Scripted:
-    return "reset", _ANY, {"times": draw.randint(1, 2)}
+    return "reset", draw.choice(_ROUTES), {"times": draw.randint(1, 2)}
 
 
 def _cut(draw: random.Random) -> Scripted:
@@ -42,7 +51,7 @@ def _cut(draw: random.Random) -> Scripted:
 
 
 def _busy(draw: random.Random) -> Scripted:
-    return "status", _ANY, {"code": 429, "headers": {"Retry-After": str(draw.randint(0, 2))}}
+    return "status", draw.choice(_ROUTES), {"code": 429, "headers": {"Retry-After": str(draw.randint(0, 2))}}
 
 
 def _portal(draw: random.Random) -> Scripted:
@@ -51,7 +60,7 @@ def _portal(draw: random.Random) -> Scripted:
 
 
 def _hang(draw: random.Random) -> Scripted:
-    return "hang", _ANY, {"seconds": draw.uniform(0.5, 4)}
+    return "hang", draw.choice(_ROUTES), {"seconds": draw.uniform(0.5, 4)}
 
 
 def _slow(draw: random.Random) -> Scripted:
@@ -59,7 +68,7 @@ def _slow(draw: random.Random) -> Scripted:
 
 
 def _outage(draw: random.Random) -> Scripted:
-    return "refuse", "", {"seconds": draw.choice((0.5, 2, 4, 10))}
+    return "refuse", "", {"seconds": draw.choice((0.5, 2, 4, 4, 10))}
 
 
 KINDS: dict[Callable[[random.Random], Scripted], int] = {
@@ -104,8 +113,7 @@ class Weather(Actor):
         return played
 
     def _script(self) -> None:
-        kinds, weights = zip(*KINDS.items(), strict=True)
-        (kind,) = self._draw.choices(kinds, weights)
+        kind = self._draw.choices(list(KINDS), list(KINDS.values()))[0]
         name, path, settings = kind(self._draw)
         if sum(report.left != 0 for report in self._control.faults()) < PENDING:
             self._control.fault(name, path or None, **settings)

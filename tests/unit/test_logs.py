@@ -1,9 +1,12 @@
 """The log: fields, both formats, and no secret in any line."""
 
+import ast
 import io
 import json
 import logging
+from pathlib import Path
 
+import jobfetcher
 from jobfetcher import logs
 
 
@@ -45,3 +48,16 @@ def test_secrets_and_query_strings_are_masked_even_in_tracebacks() -> None:
         assert "s3cret" not in stream.getvalue()
         assert "X-Amz-Signature" not in stream.getvalue()
         assert "https://bucket/key?***" in stream.getvalue()
+
+
+def test_no_field_has_a_name_that_logging_keeps_for_itself() -> None:
+    """``extra`` with a reserved name raises at the worst moment: when something is to be logged."""
+    reserved = set(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+    found = []
+    for path in Path(jobfetcher.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg == "extra" and isinstance(node.value, ast.Dict):
+                keys = {key.value for key in node.value.keys if isinstance(key, ast.Constant)}
+                found += [(path.name, key) for key in keys & reserved]
+
+    assert found == []

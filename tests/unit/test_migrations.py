@@ -89,6 +89,7 @@ def test_the_old_file_is_what_0001_makes(old: Path, tmp_path: Path) -> None:
     assert revision(made) == "0001"
 
 
+@pytest.mark.row(53)
 def test_an_old_file_keeps_its_jobs(old: Path) -> None:
     """Every job, move, status and file of the old file is there after the migration."""
     with SqlStore(url(old), "w") as store:
@@ -103,6 +104,7 @@ def test_an_old_file_keeps_its_jobs(old: Path) -> None:
     assert revision(old) == HEAD
 
 
+@pytest.mark.row(53)
 def test_an_old_file_is_backed_up_first(old: Path) -> None:
     """The copy beside it is the old file's content, under its revision, for its owner only."""
     before = dump(old)
@@ -153,6 +155,7 @@ def crashed(path: Path, crash_at: int) -> CrashPoints:
     return points
 
 
+@pytest.mark.row(53)
 def test_a_migration_that_dies_is_whole_or_undone(old: Path, tmp_path: Path) -> None:
     """Die before or after any statement of the migration: the file is wholly old or wholly new, and the
     next start brings it up to date."""

@@ -32,6 +32,7 @@ def real(name: str) -> JobSpec:
 
 @calm
 @given(paths)
+@pytest.mark.row(8)
 def test_nothing_accepted_lies_outside(path: str) -> None:
     """Whatever ``inside`` lets through stays below the folder that it is joined to, as Linux reads it."""
     try:
@@ -106,6 +107,7 @@ def test_odd_but_legal_paths_are_made_plain(path: str, plain: str) -> None:
     ],
     ids=lambda value: repr(value)[:20],
 )
+@pytest.mark.row(8)
 def test_bad_paths_are_refused_with_the_reason(path: str, why: str) -> None:
     """Each kind of bad path ends the job with a sentence that says what is wrong."""
     with pytest.raises(JobFailed, match=why):

@@ -143,6 +143,7 @@ def test_the_end_is_told_with_its_detail_and_ends_the_keep_alives(
     assert api.heard == [("7", "preprocessing", ""), ("7", "error", "No such image.")]
 
 
+@pytest.mark.row(37, 58)
 def test_an_outage_loses_nothing(store: SqlStore, api: FakeApi, reporter: Reporter, clock: Clock) -> None:
     """While the API is away updates wait, with growing pauses; then they arrive in order."""
     job = store.add(JobSpec.parse("7", RAW))
@@ -193,6 +194,7 @@ def test_the_first_404_is_durable_and_the_last_word(
     assert store.get(job.key).gone
 
 
+@pytest.mark.row(36)
 def test_endless_500s_are_asked_about(
     store: SqlStore, api: FakeApi, reporter: Reporter, gone: list[int], clock: Clock
 ) -> None:

@@ -115,6 +115,7 @@ def uncrashed(tmp_path: Path) -> tuple[list[str], Any, list[str]]:
         return points.seen, ending(store), heard
 
 
+@pytest.mark.row(62)
 def test_a_crash_at_any_point_changes_nothing_in_the_end(
     tmp_path: Path, uncrashed: tuple[list[str], Any, list[str]]
 ) -> None:
@@ -148,6 +149,7 @@ def test_crashes_without_end_change_nothing_in_the_end(
         assert told == once_each(heard)
 
 
+@pytest.mark.row(2)
 def test_one_answer_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
     """Die anywhere in ``add_all``: all three jobs are there with their first status, or none is."""
     number = 0

@@ -5,6 +5,8 @@ import sys
 from itertools import islice
 from pathlib import Path
 
+import pytest
+
 from persistence.store import SqlStore
 from states.job import ApiStatus
 
@@ -42,6 +44,7 @@ store.add(JobSpec.parse("1", {}))
 """
 
 
+@pytest.mark.row(52)
 def test_every_move_that_was_returned_survives_sigkill(tmp_path: Path) -> None:
     """A process that reports each move after its commit is killed: no reported move is missing, and each
     has its history and its status."""

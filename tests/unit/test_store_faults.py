@@ -86,6 +86,7 @@ def scribbled(path: Path) -> None:
         (scribbled, "is damaged"),
     ],
 )
+@pytest.mark.row(49, 53)
 def test_an_unusable_file_is_refused_and_left_alone(
     used: Path, spoil: Callable[[Path], None], finding: str
 ) -> None:
@@ -145,6 +146,7 @@ def test_the_log_of_a_deleted_database_is_set_aside(path: Path, tmp_path: Path) 
     assert before == (lost / "jobs.db-wal.orphan").read_bytes()
 
 
+@pytest.mark.row(52)
 def test_every_durable_setting_is_on(store: SqlStore) -> None:
     """WAL, synchronous=FULL and foreign keys: on the connection that writes."""
     names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
@@ -154,6 +156,7 @@ def test_every_durable_setting_is_on(store: SqlStore) -> None:
     assert found == ["wal", 2, 1, 10000]
 
 
+@pytest.mark.row(50)
 def test_a_locked_database_is_tried_later(path: Path, store: SqlStore) -> None:
     """While another program holds the write lock: StoreUnavailable, nothing written, reading goes on."""
     job = store.add(spec())
@@ -172,6 +175,7 @@ def pragma(store: SqlStore, text: str) -> None:
         connection.cursor().execute(f"PRAGMA {text}")
 
 
+@pytest.mark.row(9, 51)
 def test_a_full_disk_is_tried_later(store: SqlStore) -> None:
     """A move that finds no room is wholly undone, and succeeds once there is room."""
     job = store.add(spec())
@@ -186,6 +190,7 @@ def test_a_full_disk_is_tried_later(store: SqlStore) -> None:
     assert (len(store.history(job.key)), len(store.outbox(job.key))) == (2, 2)
 
 
+@pytest.mark.row(51)
 def test_a_database_turned_read_only_is_tried_later(store: SqlStore) -> None:
     """A write that SQLite refuses as read-only is StoreUnavailable, and works again afterwards."""
     job = store.add(spec())
@@ -224,6 +229,7 @@ def test_an_unwritable_folder_is_tried_later(unwritable: Path) -> None:
     assert before == everything(unwritable)
 
 
+@pytest.mark.row(48)
 def test_a_deleted_file_is_noticed(path: Path, store: SqlStore) -> None:
     """No write goes to a file that no longer has a name."""
     job = store.add(spec())
@@ -236,6 +242,7 @@ def test_a_deleted_file_is_noticed(path: Path, store: SqlStore) -> None:
         store.begin(job)
 
 
+@pytest.mark.row(48)
 def test_a_replaced_file_is_noticed(path: Path, store: SqlStore) -> None:
     """Another file under the same name is not the one that was opened."""
     copy = path.with_name("copy.db")
