@@ -7,6 +7,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 IMAGE ?= jobfetcher
 PYTEST_ARGS ?=
+# Tests wait more than they compute: one more process than there are cores.
+WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
 .PHONY: help venv demo test lint image lock
 
@@ -27,7 +29,7 @@ test: venv ## Run all tests (PYTEST_ARGS="-k name" for some)
 	@.ci/packages.sh
 	@.ci/engine.sh
 	@.ci/base-image.sh
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
 
 lint: venv ## Check style, formatting, types and the layers' imports
 	@$(PYTHON) -m ruff check --quiet .

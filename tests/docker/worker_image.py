@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import subprocess
 import tempfile
 import uuid
@@ -16,7 +17,7 @@ BASE = "python:3.11-slim"
 NAME = f"jobfetcher-test/worker:{uuid.uuid4().hex[:8]}"
 """Each test process has a name of its own; the image behind it is the same."""
 BUILD_STAGE = {"dangling": True, "label": "org.decode.jobfetcher=build"}
-_LOCK = Path(tempfile.gettempdir()) / "jobfetcher-test-image.lock"
+_LOCK = Path(tempfile.gettempdir()) / f"jobfetcher-test-image-{os.getuid()}.lock"
 
 
 @contextlib.contextmanager

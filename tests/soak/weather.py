@@ -8,9 +8,9 @@ from typing import Any
 from mock_api.client import MockControl
 from tests.soak.actors import Actor, drawn
 
-PENDING = 5
+PENDING = 10
 """Faults that may wait for a request to spoil."""
-MEAN_SECONDS = 2.0
+MEAN_SECONDS = 1.2
 """Between two faults."""
 _STATUS = r"/status$"
 _DOWNLOAD = r"/download$"
