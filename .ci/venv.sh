@@ -37,7 +37,8 @@ if ! whole "$python"; then
   say "$python lacks its venv module. Install it with: sudo apt-get install python3-venv"
   exit 1
 fi
-fits .venv/bin/python || { rm -rf .venv; "$python" -m venv .venv; }
+# One that uv made has no pip.
+{ fits .venv/bin/python && .venv/bin/python -m pip --version >/dev/null 2>&1; } || { rm -rf .venv; "$python" -m venv .venv; }
 pip=(.venv/bin/python -m pip --disable-pip-version-check --no-input)
 quietly "${pip[@]}" install --require-hashes -r requirements.lock
 quietly "${pip[@]}" install --no-deps --editable .
