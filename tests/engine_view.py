@@ -3,6 +3,7 @@
 from typing import Any
 
 import docker
+import docker.errors
 
 WORKER_LABEL = "org.decode.jobfetcher.worker"
 
@@ -22,7 +23,11 @@ def remove_all_of(worker: str) -> None:
     client = docker.APIClient()
     try:
         for name in containers_of(worker):
-            client.remove_container(name, force=True, v=True)
+            try:
+                client.remove_container(name, force=True, v=True)
+            except docker.errors.APIError as error:
+                if error.status_code not in (404, 409):  # gone, or going already
+                    raise
     finally:
         client.close()
 

@@ -14,7 +14,7 @@ from typing import Any
 from jobfetcher.failpoints import failpoint
 from jobfetcher.runners.config import LABEL, Limits, clearing, container, is_of, is_of_worker
 from jobfetcher.runners.engine import Conflict, Engine, NotThere, Refused, StreamBroken, Unanswered
-from jobfetcher.runners.epoch import boot_id
+from jobfetcher.runners.epoch import Survival, boot_id
 from jobfetcher.runners.exits import ever_started, exit_of, is_alive, is_going, why_not_started
 from jobfetcher.runners.images import Images
 from jobfetcher.runners.multiplexed import payloads
@@ -29,6 +29,8 @@ SETTLE_SECONDS = 10.0
 """How long an effect that the engine did not confirm is looked for."""
 REMOVAL_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+SURVIVAL_SECONDS = 30.0
+"""How long a container must be seen alive after the engine's restart to have outlived it."""
 
 REMOVED = "The container was removed by somebody while it ran."
 INTERRUPTED = "The container was interrupted when the Docker engine or the machine restarted."
@@ -43,13 +45,20 @@ class ContainerRunner:
     """
 
     def __init__(
-        self, engine: Engine, worker: str, host_path: Callable[[Path], Path], images: Images, limits: Limits
+        self,
+        engine: Engine,
+        worker: str,
+        host_path: Callable[[Path], Path],
+        images: Images,
+        limits: Limits,
+        survival_seconds: float = SURVIVAL_SECONDS,
     ) -> None:
         self._engine = engine
         self.worker = worker
         self._host_path = host_path
         self._images = images
         self._limits = limits
+        self._survival_seconds = survival_seconds
 
     def prepare(self, spec: JobSpec, stop: Stop) -> str:
         return self._images.prepare(spec.handler.image_url, stop)
@@ -67,13 +76,10 @@ class ContainerRunner:
     def start(self, job: Job, run: Run, stop: Stop) -> Run:
         """Safe twice: only a container that never ran is started, and by its id."""
         stop.check()
-        # The epoch is read before the container is looked at: seen alive afterwards, it lived in this one.
         epoch = self._epoch()
         found = self._engine.inspect(run.id)
         if found is None or is_going(found):
             raise RunLost(REMOVED)
-        if is_alive(found):
-            return run.model_copy(update={"epoch": epoch})
         if ever_started(found):
             return run
         if found["State"].get("Error"):
@@ -86,7 +92,7 @@ class ContainerRunner:
     def wait(self, job: Job, run: Run, stop: Stop) -> Exit:
         """The event stream is opened before each look, so that no end falls between the two."""
         failpoint("docker.before-wait")
-        alive_in, woken = run.epoch, False
+        survival, woken = Survival(run.epoch, self._survival_seconds), False
         while True:
             stop.check()
             with self._engine.events(run.id) as events:
@@ -96,14 +102,14 @@ class ContainerRunner:
                     raise RunLost(REMOVED)
                 if not is_alive(found) and ever_started(found):
                     break
-                alive_in = epoch
+                survival.seen(epoch)
                 if woken:  # in vain: whatever woke us must not do so without a pause
                     stop.wait(LOOK_SECONDS)
                 with stop.interrupts(events.shutdown):
                     _any(events.chunks())
                 woken = True
         failpoint("docker.exit-seen")
-        if self._epoch() != alive_in:
+        if self._epoch() != survival.epoch:
             raise RunLost(INTERRUPTED)
         return exit_of(found)
 

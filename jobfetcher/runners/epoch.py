@@ -2,6 +2,8 @@
 
 import socket
 import struct
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -37,3 +39,24 @@ def listener(path: str) -> str:
         return ""
     pid = _CREDENTIALS.unpack(raw)[0]
     return f"{pid}@{start_time(pid)}" if pid else ""
+
+
+class Survival:
+    """In which epoch a container counts as alive; begins with the one that was noted at its start.
+
+    An engine that was killed lists, right after its next start, containers as running that it is about
+    to end. Only a container that is seen alive ``seconds`` after the change has outlived it.
+    """
+
+    def __init__(self, epoch: str, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.epoch = epoch
+        self._seconds = seconds
+        self._clock = clock
+        self._since: tuple[str, float] = (epoch, 0.0)
+
+    def seen(self, epoch: str) -> None:
+        """It is alive, in ``epoch``."""
+        if self._since[0] != epoch:
+            self._since = (epoch, self._clock())
+        if self._clock() - self._since[1] >= self._seconds:
+            self.epoch = epoch

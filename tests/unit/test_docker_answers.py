@@ -115,8 +115,9 @@ class FakeStream:
     def shutdown(self) -> None: ...
 
 
-def runner_over(engine: FakeEngine) -> ContainerRunner:
-    return ContainerRunner(engine, "w", lambda folder: folder, Images(engine, "always", (0, 0)), Limits())
+def runner_over(engine: FakeEngine, survival_seconds: float = 30) -> ContainerRunner:
+    images = Images(engine, "always", (0, 0))
+    return ContainerRunner(engine, "w", lambda folder: folder, images, Limits(), survival_seconds)
 
 
 @pytest.fixture
@@ -252,12 +253,26 @@ def test_an_exit_between_start_and_its_note_is_collected(
 def test_a_run_seen_alive_after_a_restart_is_believed(
     engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
 ) -> None:
-    """The epoch that counts is the last one in which the container was seen alive."""
+    """A container that is alive for long enough after the engine's restart has outlived it."""
     run = runner.start(job, runner.create(job, HERE, stop), stop)
     engine.lives = "another"
     engine.woken = lambda: engine.end(run.id, 0)
 
-    assert runner.wait(job, run, stop).ok
+    assert runner_over(engine, survival_seconds=0).wait(job, run, stop).ok
+
+
+@pytest.mark.row(40)
+def test_a_run_that_the_engine_ends_right_after_its_restart_is_lost(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """Just restarted, an engine lists as running what it is about to end: such an exit is not believed."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.lives = "another"
+    again = runner.start(job, run, stop)
+    engine.woken = lambda: engine.end(run.id, 0)
+
+    with pytest.raises(RunLost, match="interrupted"):
+        runner.wait(job, again, stop)
 
 
 @pytest.mark.row(40)

@@ -1,0 +1,134 @@
+"""``ModelEngine``: an engine with lives. It does what it is told, also what no worker should tell it."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from jobfetcher.runners.engine import Conflict, NotThere, Stream
+from states.errors import Paused
+
+NEVER, THEN = "0001-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
+SAID = b"\1\0\0\0\0\0\0\2hi"
+
+
+class ModelEngine:
+    """Implements ``jobfetcher.runners.engine.Engine``."""
+
+    def __init__(self) -> None:
+        self.containers: dict[str, dict[str, Any]] = {}
+        self.starts: Counter[str] = Counter()
+        """How often each name was started."""
+        self.own_ends: dict[str, int] = {}
+        """Exit codes of the runs that ended by themselves in the engine's life that they began in."""
+        self.away = False
+        self._lives = 1
+        self._made = 0
+
+    # What befalls it
+
+    def running(self) -> list[dict[str, Any]]:
+        return [one for one in self.containers.values() if one["State"]["Status"] == "running"]
+
+    def ends(self, found: dict[str, Any], code: int) -> None:
+        """The container ends by itself."""
+        if found["born"] == self._lives and not self.away:
+            self.own_ends[found["Name"]] = code
+        self._exit(found, code)
+
+    def restart(self, code: int) -> None:
+        """Whatever runs is ended, with that code."""
+        self._lives += 1
+        for found in self.running():
+            self._exit(found, code)
+
+    # What it is asked
+
+    def life(self) -> str:
+        self._answer()
+        return f"life {self._lives}"
+
+    def inspect(self, container: str) -> dict[str, Any] | None:
+        self._answer()
+        by_name = (one for one in self.containers.values() if one["Name"] == container)
+        found = self.containers.get(container) or next(by_name, None)
+        return None if found is None else {**found, "State": dict(found["State"])}
+
+    def listed(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
+        self._answer()
+        found = [{"Id": key, "Labels": one["Config"]["Labels"]} for key, one in self.containers.items()]
+        return [one for one in found if labels.items() <= one["Labels"].items()]
+
+    def create(self, name: str, config: Mapping[str, Any]) -> str:
+        if self.inspect(name) is not None:
+            raise Conflict("the name is taken", 409)
+        self._made += 1
+        key = f"container {self._made}"
+        state = {"Status": "created", "StartedAt": NEVER, "FinishedAt": NEVER, "ExitCode": 0}
+        self.containers[key] = {"Id": key, "Name": name, "State": state, "Config": config, "HostConfig": {}}
+        return key
+
+    def start(self, container: str) -> None:
+        found = self._found(container)
+        if found["State"]["Status"] != "running":
+            self.starts[found["Name"]] += 1
+            found["born"] = self._lives
+            found["State"] |= {"Status": "running", "StartedAt": THEN}
+
+    def stop(self, container: str, grace_seconds: float) -> None:
+        found = self._found(container)
+        if found["State"]["Status"] == "running":
+            self._exit(found, 143)
+
+    def kill(self, container: str) -> None:
+        self.stop(container, 0)
+
+    def remove(self, container: str) -> None:
+        del self.containers[self._found(container)["Id"]]
+
+    def image_id(self, reference: str) -> str | None:
+        self._answer()
+        return "sha256:1"
+
+    @contextmanager
+    def pull(self, repository: str, tag: str) -> Iterator[Stream]:
+        raise NotThere("no registry", 404)
+        yield
+
+    @contextmanager
+    def events(self, container: str) -> Iterator[Stream]:
+        self._answer()
+        yield _Stream(self, container)
+
+    @contextmanager
+    def output(self, container: str) -> Iterator[Stream]:
+        self._found(container)
+        yield _Stream(self, container, SAID)
+
+    def _found(self, container: str) -> dict[str, Any]:
+        self._answer()
+        if container not in self.containers:
+            raise NotThere("no such container", 404)
+        return self.containers[container]
+
+    def _exit(self, found: dict[str, Any], code: int) -> None:
+        found["State"] |= {"Status": "exited", "ExitCode": code, "FinishedAt": THEN}
+
+    def _answer(self) -> None:
+        if self.away:
+            raise Paused("No engine answers.")
+
+
+class _Stream:
+    """Events until the container ends; where one would wait, the worker turns to something else."""
+
+    def __init__(self, engine: ModelEngine, container: str, said: bytes = b"") -> None:
+        self._engine, self._container, self._said = engine, container, said
+
+    def chunks(self) -> Iterator[bytes]:
+        if self._said:
+            yield self._said
+        elif any(one["Id"] == self._container for one in self._engine.running()):
+            raise Paused("Nothing happens.")
+
+    def shutdown(self) -> None: ...
