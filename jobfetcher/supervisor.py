@@ -30,7 +30,7 @@ EXIT_LOCKED = 3
 
 
 class Locked(Exception):
-    """Another worker uses this state folder. Stop it first, or give this one a PATH_BASE of its own."""
+    """The state folder cannot be had alone: another worker uses it, or its file system has no locks."""
 
 
 @contextlib.contextmanager
@@ -50,6 +50,11 @@ def state_lock(folder: Path) -> Iterator[None]:
                 f"Another worker (process {pid}) already uses {folder}. "
                 "Stop it first, or give this one another PATH_BASE."
             ) from None
+        except OSError as error:
+            raise Locked(
+                f"The file system of {folder} has no working locks ({error.strerror}), so a second worker "
+                "could not be noticed. Choose a PATH_BASE on a local disk."
+            ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()

@@ -135,7 +135,7 @@ def _play(api: MockApi, worker: DemoWorker, acts: list[Act], image: str, console
         killed_at = ticks()
         say(f"[bold red]Worker killed with SIGKILL[/] at tick {killed_at} of {SECONDS}.")
         time.sleep(2)
-        say(f"No worker runs; the job's container goes on: tick {ticks()} of {SECONDS}.")
+        say(f"No worker runs; the job itself goes on: tick {ticks()} of {SECONDS}.")
         acts[-1].checks["the container went on without the worker"] = ticks() > killed_at
         say(f"Worker started again (process {worker.start()}).")
         wait_for("all jobs to be reported", lambda: _all_told(api, acts))

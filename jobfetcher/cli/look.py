@@ -225,7 +225,7 @@ def _facts(known: dict[str, Any]) -> "RenderableType":
         "image": f"{known['image']} {known['image_id'] or ''}",
         "command": " ".join(app.get("cmd") or ["(the image's own)"]),
         "container": (known["container"] or {}).get("name", "none yet"),
-        "run": f"{known['run']}, attempt {known['attempts']} in this state",
+        "run": str(known["run"]) + ("" if known["state"] in TERMINAL else f", attempt {known['attempts']}"),
         "exit code": code,
         "GPUs": ", ".join(known["gpus"]),
         "lease": known["lease"],

@@ -134,6 +134,60 @@ def test_a_job_that_was_taken_from_us_and_comes_back_begins_anew(stage: Scene) -
         ]
 
 
+@pytest.mark.row(1)
+def test_an_answer_to_get_jobs_that_is_lost_costs_one_timeout(stage: Scene) -> None:
+    """The job is leased to us and we do not know it: other jobs go on, and its time-out brings it back."""
+    lost = stage.mock.control.fault("lose_response", method="GET", path_regex="^/jobs$")
+    leaked = stage.submit()
+    stage.worker.start()
+    until("the loss", lambda: stage.mock.control.fired(lost))
+    other = stage.submit()
+    assert stage.ended(other) == "finished"
+    assert stage.mock.control.statuses(leaked) == []
+    stage.mock.control.advance(400)
+    assert stage.mock.control.scan() == [leaked]
+
+    stage.assert_perfect(leaked)
+
+
+LOCKLESS = """
+#include <errno.h>
+int flock(int fd, int operation) { (void)fd; (void)operation; errno = ENOLCK; return -1; }
+"""
+
+
+@pytest.mark.row(54)
+def test_a_file_system_without_locks_is_refused(stage: Scene, tmp_path: Path) -> None:
+    """Where a second worker could not be noticed, the first one does not start, and says why."""
+    (tmp_path / "lockless.c").write_text(LOCKLESS)
+    library = tmp_path / "lockless.so"
+    command = ["gcc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "lockless.c")]
+    subprocess.run(command, check=True)
+
+    assert stage.worker.start(LD_PRELOAD=str(library)).ended() == 3
+    assert logged(stage, "has no working locks (No locks available)")
+
+
+@pytest.mark.row(27)
+def test_a_token_that_ends_in_the_middle_of_an_upload_is_renewed(tmp_path: Path) -> None:
+    """Half of the outputs are up when every token ends: the rest goes up with a new one."""
+    variables = {"ACCESS_TOKEN": "", "USERNAME": "lab", "PASSWORD": "pass", "TRANSFER_CONNECTIONS": "1"}
+    with MockServer(tmp_path / "api") as mock:
+        mock.control.add_account("lab", password="pass")
+        made = scene(tmp_path, mock, "process", "image:1", COGNITO_URL=f"{mock.url}/cognito", **variables)
+        with made.worker:
+            job = made.submit(command="for i in $(seq 300); do echo $i > /files/output/$i; done")
+            made.worker.start()
+            until("some uploads", lambda: len(mock.control.uploads(job)) >= 20)
+            mock.control.expire_tokens()
+            assert len(mock.control.uploads(job)) < 300
+
+            made.assert_perfect(job)
+            refused = [seen for seen in mock.control.requests() if seen.code == 401]
+            assert refused
+            assert len(mock.control.uploads(job)) == 300 + 2 + 1 + 1
+
+
 @pytest.mark.row(60)
 def test_a_dead_reporter_ends_the_worker(stage: Scene) -> None:
     """A worker that cannot report is no worker: it exits, and the next one goes on."""
