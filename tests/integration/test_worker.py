@@ -243,10 +243,11 @@ def test_a_second_signal_ends_at_once(mock: MockServer, worker: WorkerProcess) -
     worker.start(failpoints="download.before-rename=hang")
     worker.wait_for_state(str(job), "downloading")
     until("the hang", lambda: list(worker.base.glob("jobs/*/1.parts/*")))
+    # Two of a kind could melt into one before the first is heard.
     worker.process.send_signal(signal.SIGTERM)
-    until("the first to be heard", lambda: "worker.stopping" in worker.log.read_text())
+    worker.process.send_signal(signal.SIGINT)
 
-    assert worker.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+    assert worker.ended() in (128 + signal.SIGTERM, 128 + signal.SIGINT)
 
     worker.start()
     mock.control.wait_status(job, "finished", timeout_seconds=60)
