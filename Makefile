@@ -7,13 +7,15 @@ MAKEFLAGS += --no-print-directory
 PYTHON := .venv/bin/python
 IMAGE ?= jobfetcher
 PYTEST_ARGS ?=
+MINUTES ?= 2
+SEED ?=
 # Tests wait more than they compute: one more process than there are cores.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
-.PHONY: help venv demo test lint image lock
+.PHONY: help venv demo test soak bench bench-smoke lint image lock
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
 
 venv: .venv/.stamp ## Make .venv: the locked packages and the project, editable
 
@@ -30,6 +32,21 @@ test: venv ## Run all tests (PYTEST_ARGS="-k name" for some)
 	@.ci/engine.sh
 	@.ci/base-image.sh
 	@$(PYTHON) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+soak: venv ## Kill a worker at random for MINUTES=2 (SEED=n replays a run)
+	@.ci/packages.sh
+	@.ci/engine.sh || true
+	@$(PYTHON) -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+bench: venv ## Measure the worker beside what the machine itself costs, at real sizes
+	@.ci/packages.sh
+	@.ci/engine.sh
+	@$(PYTHON) -m bench
+
+bench-smoke: venv ## The same once, small: shows that it still works
+	@.ci/packages.sh
+	@.ci/engine.sh
+	@$(PYTHON) -m bench --quick
 
 lint: venv ## Check style, formatting, types and the layers' imports
 	@$(PYTHON) -m ruff check --quiet .

@@ -23,6 +23,7 @@ from states.advance import advance
 from states.errors import Paused, StaleJob
 from states.job import Job
 from states.ports import Api, Resources
+from states.spec import JobSpec
 from states.table import TERMINAL
 
 log = logging.getLogger(__name__)
@@ -114,12 +115,26 @@ class Worker:
         self.intake.ready()
         specs = self.intake.api.fetch_jobs(self.intake.resources(), limit=1)
         failpoint("fetch.answered")
+        self._give_up_earlier(specs)
         for job in self.store.add_all(specs):
             failpoint("fetch.committed")
             log.info("job.fetched", extra={"job_id": job.id, "image": job.spec.handler.image_url})
             if job.state not in TERMINAL:
                 self._take(job)
         return bool(specs)
+
+    def _give_up_earlier(self, specs: list[JobSpec]) -> None:
+        """The service gives a deleted job's id to the next one: whatever had the id before is no longer ours.
+
+        Its 404 may have been lost on the way, and what was still to be told of it would be told of the new
+        job.
+        """
+        for spec in specs:
+            for job in self.store.find(spec.id):
+                if job.spec.lease != spec.lease and not (job.gone or self.store.reported(job.key)):
+                    log.warning("job.superseded", extra={"job_id": job.id, "lease": job.spec.lease})
+                    self.store.mark_gone(job.key)
+                    self.gone(job.key)
 
     def _take(self, job: Job) -> None:
         with self._lock:

@@ -4,6 +4,7 @@ It lives in a network namespace of its own: a second engine in the host's namesp
 one's bridge away.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -81,6 +82,17 @@ class PrivateEngine:
             self._process.wait(START_SECONDS)
             self._process = None
 
+    def crash(self) -> None:
+        """As if the power went: engine, containerd, shims and the containers' processes die at once."""
+        doomed = self._shims_and_jobs()
+        self.end(signal.SIGKILL)
+        _kill(doomed)
+
+    def _shims_and_jobs(self) -> list[int]:
+        """Process ids of this engine's shims and of what they run."""
+        shims = [pid for pid, line in _processes() if "containerd-shim" in line and str(self._folder) in line]
+        return shims + [pid for pid, _ in _processes() if _parent(pid) in shims]
+
     def _command(self, *flags: str) -> list[str]:
         root = str(self._folder)
         inside = ["nsenter", f"--net=/run/netns/{self._namespace}"]
@@ -112,6 +124,7 @@ class PrivateEngine:
         if self._process is not None:
             self._process.kill()
             self._process.wait(START_SECONDS)
+        _kill(self._shims_and_jobs())
         # What the engine mounted (its own namespaces' files, live containers' layers) outlives it.
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in sorted((one for one in mounts if one.startswith(str(self._folder))), reverse=True):
@@ -121,3 +134,23 @@ class PrivateEngine:
 
     def _log_tail(self) -> str:
         return "\n".join((self._folder / "log").read_text(errors="replace").splitlines()[-10:])
+
+
+def _kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _processes() -> list[tuple[int, str]]:
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            found.append((int(entry.name), (entry / "cmdline").read_text().replace("\0", " ")))
+    return found
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,10 @@ GO = "touch /files/output/began; while ! test -e /files/go; do sleep 0.05; done"
 """Works until the test lets it go on."""
 
 
+LATE_SECONDS = 50
+"""Longer than the worker itself waits to see whether a container has outlived its engine."""
+
+
 class Stage(Scene):
     """A scene over a private engine."""
 
@@ -32,6 +37,15 @@ class Stage(Scene):
     def began(self, run: int = 1) -> Path:
         """Wait until the command of that run works, and return the run's folder."""
         return until(f"run {run} to work", lambda: [one for one in self.runs() if one.name == str(run)])[0]
+
+    def runs_after(self, restarted: float) -> Path | None:
+        """The second run's folder; the first's, if the engine still lets it live long after its restart.
+
+        On a busy machine an engine that was killed fails now and then to end what it left running.
+        """
+        found = {run.name: run for run in self.runs()}
+        patient = time.monotonic() - restarted > LATE_SECONDS
+        return found.get("2") or (found.get("1") if patient else None)
 
     def leftovers(self) -> list[str]:
         left = [str(path) for path in (self.worker.base / "jobs").glob("*")]
@@ -64,36 +78,6 @@ def stage(tmp_path: Path, flags: list[str]) -> Iterator[Stage]:
             yield made
 
 
-def crash_host(engine: PrivateEngine) -> None:
-    """As if the power went: engine, containerd, shims and the containers' processes die at once."""
-    folder = engine.base_url.removeprefix("unix://").rpartition("/")[0]
-    shims = [pid for pid, line in processes().items() if "containerd-shim" in line and folder in line]
-    jobs = [pid for pid in processes() if parent(pid) in shims]
-    engine.end(signal.SIGKILL)
-    for pid in (*shims, *jobs):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-
-
-def processes() -> dict[int, str]:
-    found = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
-        except OSError:
-            continue
-    return found
-
-
-def parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0
-
-
 @pytest.mark.row(40)
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["killed", "stopped"])
 @pytest.mark.parametrize("trap", ["", "trap 'exit 0' TERM;"], ids=["plain", "traps TERM"])
@@ -104,11 +88,14 @@ def test_a_job_whose_engine_restarts_is_run_again(stage: Stage, how: signal.Sign
     (stage.began() / "output" / "half").write_text("of the lost run")
     stage.engine.end(how)
     stage.engine.start()
+    restarted = time.monotonic()
 
-    (stage.began(run=2) / "go").touch()
+    again = until("run 2, or run 1 to be the only one", lambda: stage.runs_after(restarted), 100)
+    (again / "go").touch()
 
     stage.assert_perfect(job)
-    assert "half" not in {upload.name for upload in stage.mock.control.uploads(job)}
+    uploaded = {upload.name for upload in stage.mock.control.uploads(job)}
+    assert ("half" in uploaded) == (again.name == "1")
 
 
 @pytest.mark.row(41)
@@ -174,7 +161,7 @@ def test_a_job_whose_host_reboots_is_run_again(stage: Stage, worker: str) -> Non
     stage.began()
     if worker == "too":
         stage.worker.kill()
-    crash_host(stage.engine)
+    stage.engine.crash()
     stage.engine.start()
     if worker == "too":
         stage.worker.start()

@@ -9,6 +9,11 @@ from jobfetcher.runners.engine import Conflict, NotThere, Stream
 from states.errors import Paused
 
 NEVER, THEN = "0001-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
+EVENTS = (
+    *("container ends well", "container ends well", "container ends badly", "container removed"),
+    *("engine restarts", "engine goes away", "engine is back"),
+)
+"""What may befall it; what is named twice happens more often."""
 SAID = b"\1\0\0\0\0\0\0\2hi"
 
 
@@ -27,18 +32,34 @@ class ModelEngine:
 
     # What befalls it
 
+    def befall(self, what: str, pick: int) -> None:
+        """The event with that name, to one of the containers that it can happen to."""
+        if what == "engine goes away":
+            self.away = True
+        elif what == "engine is back":
+            self.away = False
+        elif what == "engine restarts":
+            self.restart((137, 0)[pick % 2])
+        elif what == "container removed":
+            for found in list(self.containers.values())[pick : pick + 1]:
+                del self.containers[found["Id"]]
+        else:
+            for found in self.running()[pick % 2 :][:1]:
+                self.ends(found, 0 if what == "container ends well" else 1 + pick)
+
     def running(self) -> list[dict[str, Any]]:
         return [one for one in self.containers.values() if one["State"]["Status"] == "running"]
 
     def ends(self, found: dict[str, Any], code: int) -> None:
         """The container ends by itself."""
-        if found["born"] == self._lives and not self.away:
+        if found["born"] == self._lives:
             self.own_ends[found["Name"]] = code
         self._exit(found, code)
 
     def restart(self, code: int) -> None:
         """Whatever runs is ended, with that code."""
         self._lives += 1
+        self.away = False
         for found in self.running():
             self._exit(found, code)
 

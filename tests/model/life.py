@@ -122,8 +122,9 @@ class Life:
             self._worker.ask()
 
     def report(self) -> None:
-        """One turn of the reporter."""
-        if self._once("report"):
+        """One turn of the reporter; not between the API's answer and its commit, where one narrow window
+        stays open: a status of a deleted job whose id the answer gives to a new one."""
+        if self._once("report") and self._once("fetch"):
             with self._doing("report"):
                 self._reporter.turn()
 
@@ -261,7 +262,7 @@ class _LeaseNow:
 
     def confirm(self, job: Job, stop: Stop) -> None:
         stop.check()
-        self._reporter.confirm(job, _Known(job.id in self._api.acknowledged))
+        self._reporter.confirm(job, _Known(job.key in self._reporter._confirmed))
 
 
 class _Known:

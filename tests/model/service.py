@@ -11,6 +11,15 @@ OURS, RIVAL = "ours", "rival"
 LEASED = frozenset({ApiStatus.PULLED, ApiStatus.PREPROCESSING, ApiStatus.RUNNING, ApiStatus.POSTPROCESSING})
 
 
+JOBS = 3
+"""Open at a time, at most."""
+EVENTS = (
+    *("submitted", "submitted", "user deletes", "queued again", "queued again", "rival takes"),
+    *("answer is lost", "API fails"),
+)
+"""What may befall it; what is named twice happens more often."""
+
+
 @dataclass
 class Row:
     """A job as the service knows it."""
@@ -48,7 +57,34 @@ class ModelApi:
         """So many calls are answered with 500."""
         self._submissions = 0
 
+    def befall(self, what: str, pick: int) -> None:
+        """One of ``EVENTS``, to one of the jobs that it can happen to."""
+        if what == "submitted":
+            self.submit()
+        elif what == "answer is lost":
+            self.loses_next = True
+        elif what == "API fails":
+            self.failures = 1 + pick
+        elif found := self._affected(what):
+            self._change(found[pick % len(found)], what)
+
+    def _affected(self, what: str) -> list[Row]:
+        if what == "user deletes":
+            return [row for row in self.rows.values() if not row.deleted]
+        wanted = LEASED if what == "queued again" else {ApiStatus.QUEUED}
+        return [row for row in self.rows.values() if row.status in wanted]
+
+    def _change(self, row: Row, what: str) -> None:
+        if what == "user deletes":
+            row.deleted = True
+        elif what == "queued again":
+            self.time_out(row)
+        else:
+            self._pull(row, RIVAL)
+
     def submit(self) -> None:
+        if sum(row.open for row in self.rows.values()) >= JOBS:
+            return
         self._submissions += 1
         number = str(max((int(one) for one in self.rows), default=0) + 1)
         self.rows[number] = Row(number, self._submissions)
@@ -92,9 +128,6 @@ class ModelApi:
         row.status = ApiStatus.QUEUED
         if row.deleted:
             del self.rows[row.id]
-
-    def rival_takes(self, row: Row) -> None:
-        self._pull(row, RIVAL)
 
     def _pull(self, row: Row, account: str) -> None:
         row.status, row.account, row.lease = ApiStatus.PULLED, account, row.lease + 1

@@ -4,6 +4,7 @@ import contextlib
 import json
 import random
 import signal
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from tests.docker.private_engine import PrivateEngine
 from tests.images import DEFAULT, busybox_image
 from tests.soak.actors import Actor, drawn
 
+ROB_SECONDS = 8.0
+"""How long a container that runs is waited for."""
 RUN_LABEL = "org.decode.jobfetcher.run"
 _NOT_NOW = (requests.RequestException, docker.errors.DockerException, json.JSONDecodeError, OSError)
 
@@ -100,12 +103,17 @@ class Quakes(Actor):
         self.restarts += 1
 
     def _rob(self) -> None:
-        running = [one for one in listed(self._engine.base_url) if one["State"] == "running"]
+        deadline = time.monotonic() + ROB_SECONDS
+        while not (running := self._running()) and time.monotonic() < deadline:
+            time.sleep(0.1)
         for victim in _one_of(running, self._draw):
             self.robbed.add(victim["Labels"].get(RUN_LABEL, ""))
             client = docker.APIClient(base_url=self._engine.base_url)
             with contextlib.closing(client), contextlib.suppress(docker.errors.APIError):
                 client.remove_container(victim["Id"], force=True)
+
+    def _running(self) -> list[dict[str, Any]]:
+        return [one for one in listed(self._engine.base_url) if one["State"] == "running"]
 
 
 class StartCounter(Actor):
@@ -120,8 +128,7 @@ class StartCounter(Actor):
 
     def act(self) -> float:
         try:
-            client = docker.APIClient(base_url=self._base_url, timeout=10)
-            with contextlib.closing(client):
+            with reached(self._base_url) as client:
                 self._follow(client)
         except _NOT_NOW:
             pass  # the engine is away: look again at once
@@ -159,11 +166,19 @@ class StartMarks(Actor):
         return 0.1
 
 
+@contextmanager
+def reached(base_url: str) -> Iterator[docker.APIClient]:
+    """A client, if something listens: docker-py would leak its socket."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(base_url.removeprefix("unix://"))
+    with contextlib.closing(docker.APIClient(base_url=base_url, timeout=10)) as client:
+        yield client
+
+
 def listed(base_url: str) -> list[dict[str, Any]]:
     """All containers of the engine; none while it is away."""
     try:
-        client = docker.APIClient(base_url=base_url, timeout=10)
-        with contextlib.closing(client):
+        with reached(base_url) as client:
             return list(client.containers(all=True))
     except _NOT_NOW:
         return []
