@@ -4,14 +4,18 @@ import logging
 import secrets
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jobfetcher import logs
-from jobfetcher.api.auth import login
+from jobfetcher.api.auth import Auth, login
 from jobfetcher.api.client import ApiClient
-from jobfetcher.hardware import Hardware, collect
+from jobfetcher.doctor import Examination
+from jobfetcher.doctor.engine import Engine as DoctorsEngine
+from jobfetcher.doctor.service import TIMEOUT
+from jobfetcher.hardware import Hardware, collect, gpus
 from jobfetcher.reporter import Reporter
 from jobfetcher.settings import MIB, Settings, SettingsError, load
 from jobfetcher.stop import StopSignal
@@ -37,6 +41,9 @@ from states.ports import Resources, Runner
 
 log = logging.getLogger(__name__)
 
+ENGINE_SECONDS = 10.0
+"""What 'doctor' gives the Docker engine for an answer."""
+
 
 def run_worker() -> int:
     """Run a worker with the settings of this process until it is stopped. Returns the exit code."""
@@ -44,6 +51,7 @@ def run_worker() -> int:
         settings = load()
         logs.configure(settings.log_level, settings.log_format, _secrets(settings))
         with state_lock(settings.path_base), supervisor(settings) as ready:
+            look_around(settings)
             ready.run()
     except SettingsError as error:
         return _complain(error, EXIT_USAGE)
@@ -52,6 +60,35 @@ def run_worker() -> int:
     except (StoreUnusable, StoreUnavailable, OSError) as error:
         return _complain(error, EXIT_FAILED)
     return EXIT_OK
+
+
+def look_around(settings: Settings) -> None:
+    """Warn of what is not as it should be, in a thread of its own: a worker starts and waits for the rest."""
+
+    def look() -> None:
+        try:
+            for check in examination().quickly(settings):
+                if check.mend:
+                    said = {"check": check.name, "found": check.found, "mend": check.mend}
+                    log.warning("worker.needs-care", extra=said)
+        except Exception:
+            log.exception("doctor.stumbled")
+
+    threading.Thread(target=look, name="doctor", daemon=True).start()
+
+
+def examination() -> Examination:
+    """The checks of 'jobfetcher doctor'."""
+
+    def engine(settings: Settings) -> DoctorsEngine:
+        from jobfetcher.runners.docker import DockerEngine
+
+        return DockerEngine(settings.docker_host, ENGINE_SECONDS)
+
+    def api(settings: Settings, auth: Auth) -> ApiClient:
+        return ApiClient(settings.api_url, auth, timeout=TIMEOUT)
+
+    return Examination(make_auth, api, engine, gpus)
 
 
 @contextmanager
@@ -108,14 +145,18 @@ def supervisor(settings: Settings) -> Iterator[Supervisor]:
 
 def make_api(settings: Settings) -> ApiClient:
     """The client of the API with the login that the settings name. Sends nothing yet."""
-    auth = login(
+    return ApiClient(settings.api_url, make_auth(settings))
+
+
+def make_auth(settings: Settings) -> Auth:
+    """The login that the settings name. Sends nothing yet."""
+    return login(
         settings.api_url,
         token=settings.access_token,
         username=settings.username or "",
         password=settings.password,
         endpoint_url=settings.cognito_url,
     )
-    return ApiClient(settings.api_url, auth)
 
 
 def make_runner(settings: Settings, worker: str) -> tuple[Runner, Callable[[], None]]:

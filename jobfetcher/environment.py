@@ -19,10 +19,18 @@ SPELLINGS = {"TIMEOUT_STATUS": ("TIMEOUT_STATUS", "TIMOUT_STATUS")}
 
 @dataclass(frozen=True)
 class Found:
-    """A value and the place it came from ("API_URL in .env")."""
+    """A value and where it came from."""
 
     value: str
-    origin: str
+    variable: str
+    """The name it was found under (``JOBFETCHER_API_URL``)."""
+    place: str
+    """``environment`` or ``.env``."""
+
+    @property
+    def origin(self) -> str:
+        """``API_URL (.env)``, for messages."""
+        return f"{self.variable} ({self.place})"
 
 
 def read_env_file(path: Path = ENV_FILE) -> dict[str, str]:
@@ -47,14 +55,21 @@ def lookup(name: str, environ: Mapping[str, str], env_file: Mapping[str, str]) -
     places += [(n, environ, "environment") for n in names]
     for variable, source, place in places:
         if value := source.get(variable, "").strip():
-            return Found(value, f"{variable} ({place})")
+            return Found(value, variable, place)
     return None
+
+
+def value_of(name: str) -> str | None:
+    """The setting ``name`` (upper case) of this process as it was written; None where it is not given."""
+    found = lookup(name, os.environ, read_env_file())
+    return found.value if found else None
+
+
+def path_base() -> Path:
+    """The worker's folder, as the settings would give it."""
+    return Path(value_of("PATH_BASE") or DEFAULT_BASE).expanduser().absolute()
 
 
 def database_url() -> str:
     """The URL of the worker's database, as the settings would give it."""
-    env_file = read_env_file()
-    if found := lookup("DATABASE_URL", os.environ, env_file):
-        return found.value
-    base = lookup("PATH_BASE", os.environ, env_file)
-    return f"sqlite:///{Path(base.value if base else DEFAULT_BASE).expanduser() / 'jobfetcher.db'}"
+    return value_of("DATABASE_URL") or f"sqlite:///{path_base() / 'jobfetcher.db'}"

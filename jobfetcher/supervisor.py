@@ -10,9 +10,11 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import TextIO
 
 from jobfetcher.reporter import Reporter
 from jobfetcher.sweeper import Sweeper
@@ -22,6 +24,9 @@ log = logging.getLogger(__name__)
 
 SHUTDOWN_SECONDS = 4.0
 """What the threads get to leave what they do, of the five seconds that are promised."""
+
+LOCK_SECONDS = 1.0
+"""How long the lock may be held by somebody who only looks at it."""
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -42,7 +47,7 @@ def state_lock(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "jobfetcher.lock").open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(file)
         except BlockingIOError:
             file.seek(0)
             pid = file.read().strip() or "unknown"
@@ -59,6 +64,18 @@ def state_lock(folder: Path) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _take(file: TextIO) -> None:
+    """Lock the file, or raise ``OSError``. Tried for a moment: 'doctor' holds it for an instant to look."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOCK_SECONDS / 50)
 
 
 class Supervisor:

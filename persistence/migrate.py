@@ -3,8 +3,6 @@
 Alembic takes longer to import than a worker to start, so it is loaded only where something is to be done.
 """
 
-import os
-import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from persistence import readonly
 from persistence.engine import translating, writing_engine
 from persistence.errors import StoreUnusable
 from persistence.path import beside, path_of
+from persistence.upkeep import back_up, make_private, put_in_place
 from persistence.version import HEAD
 
 _SCRIPTS = Path(__file__).parent / "migrations"
@@ -43,7 +42,7 @@ def _bring_up_to_date(path: Path, revision: str) -> None:
     with suppress(PermissionError):
         path.chmod(0o600)
     if found < revision:
-        _back_up(path, beside(path, f".backup-{found}"))
+        back_up(path, beside(path, f".backup-{found}"))
         _migrate(path, revision)
 
 
@@ -51,9 +50,9 @@ def _create(path: Path, revision: str) -> None:
     """Made under another name: a file with the right name and nothing in it was truncated, not new."""
     _set_aside_orphan(path)
     new = beside(path, ".new")
-    _make_private(new)
+    make_private(new)
     _migrate(new, revision)
-    _put_in_place(new, path)
+    put_in_place(new, path)
 
 
 def _set_aside_orphan(path: Path) -> None:
@@ -61,29 +60,6 @@ def _set_aside_orphan(path: Path) -> None:
     beside(path, "-shm").unlink(missing_ok=True)
     if beside(path, "-wal").exists():
         beside(path, "-wal").replace(beside(path, "-wal.orphan"))
-
-
-def _back_up(path: Path, backup: Path) -> None:
-    new = beside(backup, ".new")
-    _make_private(new)
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(new)) as target:
-        source.backup(target)
-    _put_in_place(new, backup)
-
-
-def _make_private(path: Path) -> None:
-    for leftover in (path, beside(path, "-journal")):
-        leftover.unlink(missing_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-
-
-def _put_in_place(new: Path, path: Path) -> None:
-    new.replace(path)
-    folder = os.open(path.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _migrate(path: Path, revision: str) -> None:

@@ -29,6 +29,10 @@ JOBS = f"SELECT {_columns(JobRow)} FROM jobs"
 MOVES = f"SELECT {_columns(MoveRow)} FROM moves WHERE job_key = ? ORDER BY id"
 OUTBOX = f"SELECT {_columns(OutboxRow)} FROM outbox WHERE job_key = ? ORDER BY id"
 UNSENT = f"SELECT {_columns(OutboxRow)} FROM outbox WHERE job_key = ? AND sent_at IS NULL ORDER BY id"
+ALL_UNSENT = (
+    f"SELECT jobs.api_id, {', '.join(f'outbox.{field.name}' for field in fields(OutboxRow))} FROM outbox "
+    "JOIN jobs ON jobs.key = outbox.job_key WHERE sent_at IS NULL AND NOT jobs.gone ORDER BY outbox.id"
+)
 FILES = f"SELECT {_columns(FileRow)} FROM files WHERE job_key = ? ORDER BY direction, kind, path"
 COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state ORDER BY state"
 
@@ -51,12 +55,17 @@ class Reader:
     def close(self) -> None:
         self._connection.close()
 
-    def jobs(self, states: Collection[str] | None = None, limit: int | None = None) -> list[JobRow]:
-        """Jobs, newest first; only those in ``states``, and at most ``limit``, if given."""
+    def jobs(
+        self, states: Collection[str] | None = None, limit: int | None = None, since: float | None = None
+    ) -> list[JobRow]:
+        """Jobs, newest first; if given, only those in ``states``, those that something happened to after
+        ``since`` (seconds since the epoch), and at most ``limit``.
+        """
         wanted = [str(state) for state in states or ()]
-        where = "" if states is None else f" WHERE state IN ({', '.join('?' for _ in wanted)})"
-        most = -1 if limit is None else limit
-        return [_job(row) for row in self._query(f"{JOBS}{where} ORDER BY key DESC LIMIT ?", *wanted, most)]
+        where = " WHERE updated_at >= ?"
+        where += "" if states is None else f" AND state IN ({', '.join('?' for _ in wanted)})"
+        values = (since or 0.0, *wanted, -1 if limit is None else limit)
+        return [_job(row) for row in self._query(f"{JOBS}{where} ORDER BY key DESC LIMIT ?", *values)]
 
     def job(self, api_id: str) -> list[JobRow]:
         """Every lease of the API's job ``api_id``, newest first."""
@@ -69,6 +78,10 @@ class Reader:
     def outbox(self, key: int, only_unsent: bool = False) -> list[OutboxRow]:
         """The job's statuses for the API, oldest first."""
         return [OutboxRow(*row) for row in self._query(UNSENT if only_unsent else OUTBOX, key)]
+
+    def unsent(self) -> list[tuple[str, OutboxRow]]:
+        """What the API has yet to hear of all jobs that are ours, oldest first, each with the job's id."""
+        return [(row[0], OutboxRow(*row[1:])) for row in self._query(ALL_UNSENT)]
 
     def files(self, key: int) -> list[FileRow]:
         """The job's files that are whole."""

@@ -20,7 +20,7 @@ from jobfetcher.api.errors import (
     WrongShape,
     for_status,
 )
-from jobfetcher.api.wire import NoAuth, Timeout, Wire
+from jobfetcher.api.wire import Answer, NoAuth, Timeout, Wire
 
 RENEW_BEFORE = 300.0
 """Seconds before its end at which a token is renewed."""
@@ -213,6 +213,11 @@ def access_info(api_url: str, timeout: Timeout = (10.0, 30.0)) -> dict[str, str]
         answer = wire.send("GET", f"{api_url.rstrip('/')}/access_info", "GET /access_info", NoAuth())
     finally:
         wire.close()
+    return understood(answer)
+
+
+def understood(answer: Answer) -> dict[str, str]:
+    """What an answer to ``GET /access_info`` says. Raises the errors of ``jobfetcher.api.errors``."""
     if answer.status != 200:
         raise for_status(answer.call, answer.status, answer.text)
     try:

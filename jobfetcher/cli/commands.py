@@ -5,6 +5,7 @@ Kept light: each command imports what it needs when it is called, so that lookin
 
 import os
 import sys
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -12,6 +13,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from jobfetcher._version import __version__
+from jobfetcher.cli import operate
+from jobfetcher.cli.options import Base, JobId, Json
 
 app = typer.Typer(
     name="jobfetcher",
@@ -22,13 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text for people.")]
-Base = Annotated[
-    Path | None,
-    typer.Option("--path-base", metavar="FOLDER", help="The worker's folder; default: PATH_BASE."),
-]
-JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id, as the API and 'jobs' show it.")]
 
 
 class State(StrEnum):
@@ -85,19 +81,35 @@ def run() -> None:
     os._exit(code)
 
 
-@app.command(epilog="Example: jobfetcher jobs --state running --state uploading")
+@app.command(epilog="Example: jobfetcher jobs --failed --since 2h; jobfetcher jobs --state running --watch")
 def jobs(
     state: Annotated[list[State] | None, typer.Option(help="Only jobs in this state; repeatable.")] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only jobs that failed: --state error.")] = False,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN", help="Only jobs that anything happened to since: 90s, 30m, 2h, 3d or a date."
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh each second until Ctrl-C.")] = False,
     as_json: Json = False,
     path_base: Base = None,
 ) -> None:
     """List the jobs of this machine, whether the worker runs or not."""
-    from jobfetcher.cli import look
+    from jobfetcher.cli import look, moments
 
-    with look.database(path_base) as reader:
-        rows = reader.jobs(states=[str(s) for s in state] if state else None, limit=limit)
-        look.print_jobs(rows, reader, as_json)
+    if watch and as_json:
+        raise typer.BadParameter("--watch draws for people; without it --json prints what there is.")
+    states = [*map(str, state or []), *(["error"] if failed else [])] or None
+    wanted = look.Wanted(states, limit, moments.ago(since) if since else None)
+    with look.database(path_base) as reader, suppress(KeyboardInterrupt):
+        if watch:
+            from jobfetcher.cli.watching import watch_jobs
+
+            watch_jobs(reader, wanted)
+        else:
+            look.print_jobs(wanted.rows(reader), reader, as_json)
 
 
 @app.command(epilog="Example: jobfetcher show 17 --json | jq .moves")
@@ -146,6 +158,9 @@ def demo(
     raise typer.Exit(run_demo(folder, str(runner), image, as_json))
 
 
+app.add_typer(operate.app)
+
+
 @app.command()
 def version(as_json: Json = False) -> None:
     """Print the version."""
@@ -164,7 +179,9 @@ def main() -> None:
 
     try:
         app()
-    except (Unanswerable, StoreUnavailable, StoreUnusable) as error:
+    except Unanswerable as error:
+        _fail(str(error), error.code)
+    except (StoreUnavailable, StoreUnusable) as error:
         _fail(str(error), 1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; Python would complain about it at exit

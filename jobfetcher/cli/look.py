@@ -4,7 +4,7 @@ not; rich is loaded only where a table is drawn."""
 import json
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,18 +21,30 @@ TERMINAL = ("finished", "error", "cancelled")
 
 
 class Unanswerable(Exception):
-    """What was asked for is not there. The message says what to ask instead."""
+    """What was asked for is not there. The message says what to ask instead.
+
+    ``code`` is what the command ends with.
+    """
+
+    def __init__(self, message: str, code: int = 1) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def database(path_base: Path | None) -> Reader:
     """The worker's database, for reading. Raises ``Unanswerable`` and ``persistence.errors``."""
+    return open_reader(database_file(path_base))
+
+
+def database_file(path_base: Path | None) -> Path:
+    """Where the worker's database is. Raises ``Unanswerable``."""
     url = path.url_of(path_base.absolute() / "jobfetcher.db") if path_base else database_url()
     file = path.path_of(url)
     if file is None:
         raise Unanswerable(
             f"The database {url.split('@')[-1]} is no SQLite file; look at it with its own tools."
         )
-    return open_reader(file)
+    return file
 
 
 def one(reader: Reader, job_id: str) -> JobRow:
@@ -94,13 +106,31 @@ def summary(row: JobRow, unsent: int) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """Which jobs are asked for."""
+
+    states: list[str] | None
+    limit: int
+    since: float | None
+    """Seconds since the epoch."""
+
+    def rows(self, reader: Reader) -> list[JobRow]:
+        return reader.jobs(self.states, self.limit, self.since)
+
+
+def job_lines(rows: Sequence[JobRow], reader: Reader) -> list[dict[str, Any]]:
+    """``summary`` of each."""
+    return [summary(row, len(reader.outbox(row.key, only_unsent=True))) for row in rows]
+
+
 def print_jobs(rows: Sequence[JobRow], reader: Reader, json_wanted: bool) -> None:
     """The list of jobs."""
-    lines = [summary(row, len(reader.outbox(row.key, only_unsent=True))) for row in rows]
+    lines = job_lines(rows, reader)
     if json_wanted:
         as_json(lines)
     elif not lines:
-        print("No jobs yet.")
+        print("No such jobs, or none yet.")
     else:
         draw(jobs_table(lines))
 

@@ -96,22 +96,33 @@ class ContainerRunner:
         while True:
             stop.check()
             with self._engine.events(run.id) as events:
-                epoch = self._epoch()
-                found = self._engine.inspect(run.id)
-                if found is None or is_going(found):
-                    raise RunLost(REMOVED)
-                if not is_alive(found) and ever_started(found):
-                    break
-                survival.seen(epoch)
-                if woken:  # in vain: whatever woke us must not do so without a pause
-                    stop.wait(LOOK_SECONDS)
-                with stop.interrupts(events.shutdown):
-                    _any(events.chunks())
-                woken = True
+                found = self._ended(run, survival)
+                if found is None:
+                    if woken:  # in vain: whatever woke us must not do so without a pause
+                        stop.wait(LOOK_SECONDS)
+                    with stop.interrupts(events.shutdown):
+                        _any(events.chunks())
+                    stop.check()
+                    found = self._ended(run, survival)
+            if found is not None:
+                break
+            woken = True
         failpoint("docker.exit-seen")
         if self._epoch() != survival.epoch:
             raise RunLost(INTERRUPTED)
         return exit_of(found)
+
+    def _ended(self, run: Run, survival: Survival) -> dict[str, Any] | None:
+        """The container as it is now if it has ended. The epoch is read first: an end belongs to it or to a
+        later one."""
+        epoch = self._epoch()
+        found = self._engine.inspect(run.id)
+        if found is None or is_going(found):
+            raise RunLost(REMOVED)
+        if not is_alive(found) and ever_started(found):
+            return found
+        survival.seen(epoch)
+        return None
 
     def logs(self, run: Run, stop: Stop) -> Iterator[bytes]:
         """A killed engine looks like the end of the log, so the engine is asked once more at the end."""

@@ -80,10 +80,11 @@ class DockerRunner(ContainerRunner):
 
 
 class DockerEngine:
-    """Implements ``jobfetcher.runners.engine.Engine``."""
+    """Implements ``jobfetcher.runners.engine.Engine``. An ordinary request has ``call_seconds``."""
 
-    def __init__(self, base_url: str | None = None) -> None:
+    def __init__(self, base_url: str | None = None, call_seconds: float = CALL_SECONDS) -> None:
         self.base_url = base_url or os.environ.get("DOCKER_HOST") or DEFAULT_URL
+        self._call_seconds = call_seconds
         self._lock = threading.Lock()
         self._idle: list[docker.APIClient] = []
         self._version = "auto"
@@ -154,6 +155,16 @@ class DockerEngine:
                     return None
                 raise
 
+    def local_images(self) -> list[str]:
+        """Exact ids of the images that the engine has, smallest first."""
+        with self._asking() as client:
+            return [str(image["Id"]) for image in sorted(client.images(), key=lambda image: image["Size"])]
+
+    def check_registry(self, image: str) -> None:
+        """Ask the image's registry for it, without pulling. Raises ``Refused`` with the registry's reason."""
+        with self._telling() as client:
+            client.inspect_distribution(image)  # type: ignore[no-untyped-call] # missing in the stubs
+
     @contextmanager
     def pull(self, repository: str, tag: str) -> Iterator[Stream]:
         with self._telling() as client:
@@ -175,10 +186,12 @@ class DockerEngine:
             yield stream
 
     @contextmanager
-    def output(self, container: str) -> Iterator[Stream]:
-        wanted = {"stdout": "1", "stderr": "1"}
+    def output(self, container: str, follow: bool = False) -> Iterator[Stream]:
+        """``follow``: also what it writes from now on, however long it is silent, until it ends."""
+        wanted = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0"}
         path = f"/containers/{container}/logs"
-        with self._telling() as client, self._stream(client, "GET", path, wanted, CALL_SECONDS) as stream:
+        seconds = None if follow else CALL_SECONDS
+        with self._telling() as client, self._stream(client, "GET", path, wanted, seconds) as stream:
             yield stream
 
     @contextmanager
@@ -188,7 +201,7 @@ class DockerEngine:
         method: str,
         path: str,
         params: Mapping[str, str],
-        seconds: float,
+        seconds: float | None,
         headers: Mapping[str, str | bytes] | None = None,
     ) -> Iterator[Stream]:
         url = f"{client.base_url}/v{client.api_version}{path}"
@@ -222,11 +235,12 @@ class DockerEngine:
 
     def _take(self) -> docker.APIClient:
         if self.base_url.startswith(UNIX):
-            _reach(self.base_url)
+            _reach(self.base_url, self._call_seconds)
         with self._lock:
             if self._idle:
                 return self._idle.pop()
-        client = docker.APIClient(base_url=self.base_url, version=self._version, timeout=int(CALL_SECONDS))
+        seconds = int(self._call_seconds)
+        client = docker.APIClient(base_url=self.base_url, version=self._version, timeout=seconds)
         self._version = client.api_version
         return client
 
@@ -289,11 +303,11 @@ def _explanation(answer: requests.Response) -> str:
         return answer.text or f"status {answer.status_code}"
 
 
-def _reach(url: str) -> None:
+def _reach(url: str, seconds: float) -> None:
     """Raise ``Paused`` with the reason if nothing listens there. docker-py would leak its socket."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(CALL_SECONDS)
+            connection.settimeout(seconds)
             connection.connect(url.removeprefix(UNIX))
     except PermissionError as error:
         raise Paused(FORBIDDEN.format(url)) from error

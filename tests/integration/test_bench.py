@@ -11,7 +11,7 @@ import pytest
 from bench.__main__ import main
 from bench.measure import Goal, interleaved, percentile, row
 
-BRIEF = ("moves", "big-down", "big-up", "small", "commands", "restart", "broken")
+BRIEF = ("moves", "big-down", "big-up", "small", "commands", "broken")
 
 
 @pytest.mark.parametrize("name", BRIEF)

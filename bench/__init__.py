@@ -1,0 +1,1 @@
+"""Measures the shipped program against what the machine itself costs: ``python -m bench``."""

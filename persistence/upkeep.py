@@ -1,0 +1,125 @@
+"""Looking after the database file: is it healthy, and copies of it. Loads nothing but ``sqlite3``."""
+
+import os
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from persistence import readonly
+from persistence.errors import StoreUnusable
+from persistence.explain import damaged, explaining
+from persistence.path import beside
+from persistence.version import HEAD
+
+
+class BackupExists(Exception):
+    """There is a file under that name already. Choose another one, or move it away."""
+
+
+@dataclass(frozen=True)
+class Health:
+    """A database without damage."""
+
+    revision: str
+    """Schema revision."""
+    jobs: int
+    bytes: int
+
+    @property
+    def is_older(self) -> bool:
+        """An earlier version wrote it: the next start of the worker, or ``db upgrade``, changes it."""
+        return self.revision != HEAD
+
+
+def check(path: Path, thorough: bool = False) -> Health:
+    """Read every page of the database; ``thorough``: also hold indexes and references against the tables.
+
+    Changes nothing. Raises ``StoreMissing``, ``StoreUnusable`` (damaged, newer, not ours) or
+    ``StoreUnavailable``.
+    """
+    with closing(readonly.connect(path)) as connection:
+        revision = readonly.revision(connection, path)
+        readonly.check_pages(connection, path)
+        with explaining(path):
+            if thorough:
+                _check_content(connection, path)
+            jobs = connection.execute("SELECT count(*) FROM jobs").fetchone()[0]
+            return Health(revision, jobs, path.stat().st_size)
+
+
+def save(path: Path, target: Path) -> Health:
+    """Copy the database to ``target`` as of one instant, also while the worker writes, and check the copy.
+
+    Raises ``BackupExists``, and what ``check`` raises.
+    """
+    if target.exists():
+        raise BackupExists(f"{target} exists already and was left as it is; choose another name.")
+    new = beside(target, ".new")
+    with explaining(target):
+        make_private(new)
+    try:
+        while not _copied_at_rest(path, new):
+            pass
+        health = check(new, thorough=True)
+        with explaining(target):
+            put_in_place(new, target)
+    finally:
+        new.unlink(missing_ok=True)
+    return health
+
+
+def back_up(path: Path, backup: Path) -> None:
+    """Copy a database that nobody else writes, over an earlier copy if there is one."""
+    new = beside(backup, ".new")
+    make_private(new)
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(new)) as target:
+        source.backup(target)
+    put_in_place(new, backup)
+
+
+def make_private(path: Path) -> None:
+    """An empty file that only this account may read, in place of whatever was left there."""
+    for leftover in (path, beside(path, "-journal")):
+        leftover.unlink(missing_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def put_in_place(new: Path, path: Path) -> None:
+    """Give ``new`` its name, so that it keeps it whatever happens."""
+    new.replace(path)
+    folder = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _copied_at_rest(path: Path, new: Path) -> bool:
+    """Copy once. False if a worker began to write a file that was taken for one at rest."""
+    at_rest, before = not readonly.at_work(path), _stamp(path)
+    with closing(readonly.connect(path)) as source, explaining(path):
+        readonly.revision(source, path)
+        with closing(sqlite3.connect(new)) as target:
+            source.backup(target)
+    return not at_rest or (not readonly.at_work(path) and before == _stamp(path))
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes with every write; None if there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _check_content(connection: sqlite3.Connection, path: Path) -> None:
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise damaged(path, found)
+    if (stray := connection.execute("PRAGMA foreign_key_check").fetchone()) is not None:
+        raise StoreUnusable(
+            f"The database {path} contradicts itself (a row of {stray[0]} belongs to no row of {stray[2]}); "
+            "move it away (keep it) and restore a backup, or start without it."
+        )
