@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from jobfetcher.failpoints import failpoint
 from jobfetcher.runners.config import LABEL, Limits, clearing, container, is_of, is_of_worker
@@ -59,6 +59,8 @@ class ContainerRunner:
         self._images = images
         self._limits = limits
         self._survival_seconds = survival_seconds
+        self._doubtful: set[str] = set()
+        """Ids of containers whose start was sent and never answered."""
 
     def prepare(self, spec: JobSpec, stop: Stop) -> str:
         return self._images.prepare(spec.handler.image_url, stop)
@@ -84,6 +86,8 @@ class ContainerRunner:
             return run
         if found["State"].get("Error"):
             raise JobFailed(why_not_started(found))
+        if run.id in self._doubtful:
+            self._give_up_start(run)
         failpoint("docker.before-start")
         self._start(run)
         failpoint("docker.after-start")
@@ -243,10 +247,16 @@ class ContainerRunner:
 
     def _settle_start(self, run: Run, unknown: Unanswered) -> None:
         """If it still has not started, remove it: a start that comes late then hits a dead id."""
+        self._doubtful.add(run.id)
         found = self._engine.inspect(run.id)
         if found is None or not ever_started(found):
-            self._remove(run.id)
-            raise RunLost("The Docker engine did not start the container in time.") from unknown
+            self._give_up_start(run, unknown)
+
+    def _give_up_start(self, run: Run, because: Exception | None = None) -> NoReturn:
+        """An engine that dies while it starts a container may have started it without having noted so:
+        this run is not started again; the next one has another name and another folder."""
+        self._remove(run.id)
+        raise RunLost("The Docker engine did not say whether it started the container.") from because
 
     def _end(self, container_id: str, name: str, grace_seconds: float) -> None:
         try:

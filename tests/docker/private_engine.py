@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 import docker
+import docker.errors
 
 START_SECONDS = 60.0
 
@@ -116,7 +117,11 @@ class PrivateEngine:
         client = docker.APIClient(base_url=self.base_url, version="auto")
         try:
             for container in client.containers(all=True):
-                client.remove_container(container["Id"], force=True)
+                try:
+                    client.remove_container(container["Id"], force=True)
+                except docker.errors.APIError as error:
+                    if error.status_code not in (404, 409):  # gone, or going already
+                        raise
         finally:
             client.close()
 

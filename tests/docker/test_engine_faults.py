@@ -35,14 +35,12 @@ class Stage(Scene):
         return [mark.parents[1] for mark in self.worker.base.glob("jobs/*/*/output/began")]
 
     def began(self, run: int = 1) -> Path:
-        """Wait until the command of that run works, and return the run's folder."""
+        """Wait until the command of that run works and the worker waits for it; return the run's folder."""
+        until("the worker to wait", lambda: "docker.before-wait" in self.failpoints_reached())
         return until(f"run {run} to work", lambda: [one for one in self.runs() if one.name == str(run)])[0]
 
     def runs_after(self, restarted: float) -> Path | None:
-        """The second run's folder; the first's, if the engine still lets it live long after its restart.
-
-        On a busy machine an engine that was killed fails now and then to end what it left running.
-        """
+        """The second run's folder; the first's, if the engine lets it live long after its restart."""
         found = {run.name: run for run in self.runs()}
         patient = time.monotonic() - restarted > LATE_SECONDS
         return found.get("2") or (found.get("1") if patient else None)

@@ -115,7 +115,9 @@ def test_json_is_not_watched(tmp_path: Path, store: SqlStore) -> None:
 def test_watching_draws_anew_and_ends_cleanly(tmp_path: Path, store: SqlStore) -> None:
     """A job that comes later appears by itself; Ctrl-C leaves with 0 and no traceback."""
     terminal, inside = pty.openpty()
-    command = [sys.executable, "-m", "jobfetcher", "jobs", "--watch", "--path-base", str(tmp_path)]
+    # Whoever runs the tests in the background has had SIGINT ignored; a terminal has not.
+    python = ["env", "--default-signal=INT", sys.executable]
+    command = [*python, "-m", "jobfetcher", "jobs", "--watch", "--path-base", str(tmp_path)]
     environ = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     seen = b""
 

@@ -29,6 +29,8 @@ class FakeEngine:
         self.after: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
         self.lives = "life"
+        self.away = 0
+        """How many looks after a start find no engine."""
         self.pulls: list[list[bytes] | Exception] = []
         self.woken: Callable[[], None] = lambda: None
         self.frames = [b"\1\0\0\0\0\0\0\2hi"]
@@ -37,6 +39,9 @@ class FakeEngine:
         return self.lives
 
     def inspect(self, container: str) -> dict[str, Any] | None:
+        if "start" in self.calls and self.away:
+            self.away -= 1
+            raise Paused("The engine is away.")
         by_name = (one for one in self.containers.values() if one["Name"] == container)
         return self.containers.get(container) or next(by_name, None)
 
@@ -218,6 +223,23 @@ def test_a_refused_start_fails_with_the_reason(
 
     with pytest.raises(JobFailed, match="cannot be started: exec"):
         runner.start(job, run, stop)
+
+
+@pytest.mark.row(18)
+def test_an_engine_that_dies_while_it_starts_a_container_is_not_asked_to_start_it_again(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """It may have started it without having noted so. The run is given up, not started twice."""
+    run = runner.create(job, HERE, stop)
+    engine.before["start"] = [Unanswered("broke off")]
+    engine.away = 1
+    with pytest.raises(Paused, match="is away"):
+        runner.start(job, run, stop)
+
+    with pytest.raises(RunLost, match="did not say whether"):
+        runner.start(job, run, stop)
+    assert engine.calls.count("start") == 1
+    assert runner.owned() == []
 
 
 @pytest.mark.row(17)
