@@ -32,6 +32,8 @@ LOOK_SECONDS = 0.1
 SURVIVAL_SECONDS = 30.0
 """How long a container must be seen alive after the engine's restart to have outlived it."""
 
+ALREADY = "already exists"
+"""How an engine refuses a start that an earlier life of it has made and not noted."""
 REMOVED = "The container was removed by somebody while it ran."
 INTERRUPTED = "The container was interrupted when the Docker engine or the machine restarted."
 
@@ -84,10 +86,11 @@ class ContainerRunner:
             raise RunLost(REMOVED)
         if ever_started(found):
             return run
-        if found["State"].get("Error"):
-            raise JobFailed(why_not_started(found))
-        if run.id in self._doubtful:
+        refused = str(found["State"].get("Error") or "")
+        if run.id in self._doubtful or ALREADY in refused:
             self._give_up_start(run)
+        if refused:
+            raise JobFailed(why_not_started(found))
         failpoint("docker.before-start")
         self._start(run)
         failpoint("docker.after-start")
@@ -134,7 +137,7 @@ class ContainerRunner:
         try:
             with self._engine.output(run.id) as output, stop.interrupts(output.shutdown):
                 yield from payloads(output.chunks())
-        except NotThere:
+        except (NotThere, Conflict):  # removed, or being removed
             return
         except StreamBroken as broken:
             stop.check()
@@ -240,8 +243,11 @@ class ContainerRunner:
             raise JobFailed(why_not_started(self._engine.inspect(run.id), str(gone))) from gone
         except Refused as refusal:
             found = self._engine.inspect(run.id)
-            if found is None or not ever_started(found):
-                raise JobFailed(why_not_started(found, str(refusal))) from refusal
+            if found is not None and ever_started(found):
+                return
+            if ALREADY in str(refusal):
+                self._give_up_start(run, refusal)
+            raise JobFailed(why_not_started(found, str(refusal))) from refusal
         except Unanswered as unknown:
             self._settle_start(run, unknown)
 

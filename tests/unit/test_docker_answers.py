@@ -29,6 +29,7 @@ class FakeEngine:
         self.after: dict[str, list[Exception]] = {}
         self.calls: list[str] = []
         self.lives = "life"
+        self.refuses_logs: Exception | None = None
         self.away = 0
         """How many looks after a start find no engine."""
         self.pulls: list[list[bytes] | Exception] = []
@@ -97,6 +98,8 @@ class FakeEngine:
     def output(self, container: str) -> Iterator[Stream]:
         if container not in self.containers:
             raise NotThere("no such container", 404)
+        if self.refuses_logs:
+            raise self.refuses_logs
         yield FakeStream(self.frames, self.woken)
 
     @contextmanager
@@ -223,6 +226,30 @@ def test_a_refused_start_fails_with_the_reason(
 
     with pytest.raises(JobFailed, match="cannot be started: exec"):
         runner.start(job, run, stop)
+
+
+@pytest.mark.row(18)
+def test_a_start_that_an_earlier_life_of_the_engine_has_made_is_given_up(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """The engine does not know that it started the container, and finds its task there: a lost run."""
+    run = runner.create(job, HERE, stop)
+    engine.before["start"] = [Refused("task 3ee1: already exists", 500)]
+
+    with pytest.raises(RunLost, match="did not say whether"):
+        runner.start(job, run, stop)
+    assert runner.owned() == []
+
+
+def test_the_log_of_a_container_that_is_being_removed_is_empty(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """The engine refuses it with a conflict; that is no bug of the job."""
+    run = runner.create(job, HERE, stop)
+    engine.frames = []
+    engine.refuses_logs = Conflict("can not get logs from container which is dead", 409)
+
+    assert list(runner.logs(run, stop)) == []
 
 
 @pytest.mark.row(18)
