@@ -59,10 +59,19 @@ class Settings(BaseSettings):
     groups: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Groups whose jobs come first, separated by commas."
     )
+    max_jobs: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="Jobs at work at once; with more than 1 each gets its share of the machine.",
+    )
     older_than: int = Field(
         0, ge=0, description="Seconds that a job which may also run in the cloud must have waited."
     )
     min_free_disk: int = Field(1024, ge=0, description="MiB to keep free: no job starts below that.")
+    keep_jobs: float = Field(
+        0, ge=0, description="Hours that the files of an ended, reported job stay on this machine."
+    )
     transfer_connections: int = Field(8, ge=1, le=64, description="Files moved side by side.")
     upload_container_log: bool = Field(
         True, description="Upload the container's own output as container.log."
@@ -72,6 +81,13 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "human", "json"] = Field(
         "auto", description="human, json, or auto: human on a terminal, json otherwise."
     )
+    status_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the status page, metrics and health; default: none is open.",
+    )
+    status_host: str = Field("127.0.0.1", description="Address that this port is opened on.")
     cognito_url: str | None = Field(None, description="Endpoint of AWS Cognito, for tests.")
 
     @classmethod

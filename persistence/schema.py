@@ -100,3 +100,40 @@ files = Table(
     Column("seconds", REAL, nullable=False, server_default="0"),
 )
 """Files that are whole: on disk here, or acknowledged by the API."""
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("worker", Text, nullable=False),
+    Column("at", REAL, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("job_key", Integer, ForeignKey("jobs.key")),
+    Column("arguments", Text, nullable=False),
+    Column("done_at", REAL),
+    Column("answer", Text, nullable=False, server_default=""),
+    Column("refused", Boolean, nullable=False, server_default=text("0")),
+    Index("requests_open", "worker", "id", sqlite_where=text("done_at IS NULL")),
+    sqlite_autoincrement=True,
+)
+"""What an operator asks of the worker. ``arguments`` is a JSON object; ``done_at`` is NULL until it is
+done, or refused, for which ``answer`` is a sentence."""
+
+flags = Table(
+    "flags",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("at", REAL, nullable=False),
+)
+"""What stays true of a worker over its restarts (``draining``), as long as the row is there."""
+
+images = Table(
+    "images",
+    metadata,
+    Column("image_id", Text, primary_key=True),
+    Column("reference", Text, nullable=False),
+    Column("pulled_at", REAL, nullable=False),
+    Column("used_at", REAL, nullable=False),
+)
+"""Images that this worker has pulled: the only ones it may remove. ``used_at``: when a job last wanted it."""
