@@ -12,7 +12,7 @@ SEED ?=
 # Tests wait more than they compute: one more process than there are cores.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
-.PHONY: help venv demo test soak bench bench-smoke lint image lock
+.PHONY: help venv demo test soak bench bench-smoke lint docs image lock
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -46,7 +46,7 @@ bench: venv ## Measure the worker beside what the machine itself costs, at real 
 bench-smoke: venv ## The same once, small: shows that it still works
 	@.ci/packages.sh
 	@.ci/engine.sh
-	@$(PYTHON) -m bench --quick
+	@$(PYTHON) -m bench --quick --results /dev/null
 
 lint: venv ## Check style, formatting, types and the layers' imports
 	@$(PYTHON) -m ruff check --quiet .
@@ -54,11 +54,16 @@ lint: venv ## Check style, formatting, types and the layers' imports
 	@$(PYTHON) -m mypy --no-error-summary
 	@.venv/bin/lint-imports
 
+docs: venv ## Build the documentation into site/
+	@NO_MKDOCS_2_WARNING=1 $(PYTHON) -m mkdocs build --quiet --strict
+	@echo 'Built site/index.html.'
+
 image: ## Build the worker's image (IMAGE=name to name it)
 	@.ci/engine.sh
 	@.ci/base-image.sh
-	@docker build -q -t $(IMAGE) . >/dev/null
-	@docker image inspect -f 'Built $(IMAGE), {{.Size}} bytes.' $(IMAGE)
+	@docker build -q -t $(IMAGE) --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' jobfetcher/_version.py) \
+		--build-arg REVISION=$$(git describe --always --dirty 2>/dev/null || echo unknown) . >/dev/null
+	@docker image inspect -f '{{.Size}}' $(IMAGE) | awk '{printf "Built $(IMAGE): %.0f MB.\n", $$1 / 1e6}'
 
 lock: ## Renew both lock files from pyproject.toml (needs uv)
 	@uv pip compile -q --python-version 3.11 --no-emit-index-url --no-emit-find-links --generate-hashes --extra dev --no-header -o requirements.lock pyproject.toml

@@ -5,7 +5,7 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-IMAGE=${1:-python:3.11-slim}
+IMAGE=${1:-$(sed -n 's/^ARG BASE=//p' "$here/../Dockerfile")}
 BUNDLE=/etc/ssl/certs/ca-certificates.crt # what this machine trusts, a build on it trusts
 LOG=$(mktemp)
 trap 'rm -f "$LOG"' EXIT

@@ -72,7 +72,7 @@ def broken(ground: Ground) -> Iterator[Row]:
     size = ground.scale.bulk
     shares = []
     with _attached(ground) as (api, worker, _):
-        for _ in range(ground.scale.more // 3):
+        for _ in range(max(1, ground.scale.more // 3)):
             api.sent.clear()
             api.cut_at = int(CUT * size)
             _download(api, worker, _Samples())

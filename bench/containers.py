@@ -3,7 +3,8 @@
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Self
 import docker
 
 from bench.measure import Goal, Ground, Row, interleaved, percentile, row, timed, until
-from bench.processes import Worker
+from bench.processes import Worker, wall
 from mock_api.client import MockControl, MockServer
 from persistence.reader import open_reader
 from tests.images import busybox_image, remove_image
@@ -27,9 +28,9 @@ _SETTLE_SECONDS = 0.5
 def noop(ground: Ground) -> Iterator[Row]:
     """One job that does nothing, already waiting, beside ``docker run --rm``."""
     for network in ("bridge", "none"):
-        with _attached(ground.folder / network, NETWORK=network) as (api, _):
+        with attached(ground.folder / network, NETWORK=network) as (api, _):
             ours, floor = interleaved(
-                ground.scale.rounds, partial(_one_job, api), partial(_docker_run, network)
+                ground.scale.rounds, partial(jobs, api, 1), partial(docker_run, network)
             )
         name = f"no-op job, GET /jobs to finished, network {network}; docker run --rm"
         yield row(name, "s", ours, floor, Goal(1.05))
@@ -38,30 +39,44 @@ def noop(ground: Ground) -> Iterator[Row]:
 def many(ground: Ground) -> Iterator[Row]:
     """Blocks of no-op jobs, one after the other, beside as many ``docker run``."""
     block = ground.scale.block
+    with attached(ground.folder, NETWORK="none") as (api, _):
+        ours, floors = interleaved(
+            ground.scale.rounds, lambda: jobs(api, block), lambda: docker_runs(block, "none")
+        )
+    name = f"{block * ground.scale.rounds} no-op jobs in blocks of {block}, one at a time; docker run"
+    yield row(name, "s/block", ours, floors, Goal(1.05))
 
-    def floor() -> float:
-        return timed(lambda: [_docker_run("none") for _ in range(block)])
 
-    with _attached(ground.folder, NETWORK="none") as (api, _):
-        ours, floors = interleaved(ground.scale.rounds, lambda: _block(api, block), floor)
-    total = block * ground.scale.rounds
-    yield row(
-        f"{total} no-op jobs in blocks of {block}, one at a time; docker run",
-        "s/block",
-        ours,
-        floors,
-        Goal(1.05),
+def pairs(ground: Ground) -> Iterator[Row]:
+    """The same with MAX_JOBS=2, beside two ``docker run`` side by side, as jobs a second."""
+    block = ground.scale.block
+    with attached(ground.folder, NETWORK="none", MAX_JOBS="2") as (api, _):
+        ours, floors = interleaved(
+            ground.scale.rounds, lambda: block / jobs(api, block), lambda: block / _side_by_side(block)
+        )
+    name = (
+        f"{block * ground.scale.rounds} no-op jobs in blocks of {block}, MAX_JOBS=2; two docker run at a time"
     )
+    yield row(name, "jobs/s", ours, floors, Goal(0.9, least=True))
+
+
+def _side_by_side(count: int) -> float:
+    def work() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(docker_run, ["none"] * count))
+
+    return timed(work)
 
 
 def exit_noticed(ground: Ground) -> Iterator[Row]:
     """From the engine's FinishedAt to the next status at the API, beside a bare listener."""
     ours, floor = [], []
-    with _attached(ground.folder, NETWORK="bridge") as (api, worker), _Deaths(worker) as deaths:
-        _one_job(api)
+    with attached(ground.folder, NETWORK="bridge") as (api, worker), _Deaths(worker) as deaths:
+        jobs(api, 1)
         for _ in range(ground.scale.more):
             job = api.submit(image=IMAGE, cmd=["sleep 0.3"])
             _finished(api, job)
+            time.sleep(_SETTLE_SECONDS)
             ended = _finished_at(worker, job)
             ours.append(1000 * (_when(api, job, "postprocessing") - ended))
             floor.append(1000 * (deaths.after(ended) - ended))
@@ -72,10 +87,17 @@ def exit_noticed(ground: Ground) -> Iterator[Row]:
 
 
 @contextmanager
-def _attached(folder: Path, **variables: str) -> Iterator[tuple[MockControl, Worker]]:
-    """A mock and a worker with the engine's default settings, ready."""
-    busybox_image(IMAGE)
+def attached(
+    folder: Path, engine: str | None = None, image_files: Mapping[str, str] | None = None, **variables: str
+) -> Iterator[tuple[MockControl, Worker]]:
+    """A mock and a worker, ready.
+
+    ``engine`` is the address of another than the usual one, ``image_files`` are added to the image.
+    """
+    busybox_image(IMAGE, engine, files=image_files or {})
     folder.mkdir(parents=True, exist_ok=True)
+    if engine:
+        variables["DOCKER_HOST"] = engine
     try:
         with (
             MockServer(folder / "api") as server,
@@ -83,34 +105,38 @@ def _attached(folder: Path, **variables: str) -> Iterator[tuple[MockControl, Wor
         ):
             until("the first poll", lambda: any(r.path == "/jobs" for r in server.control.requests()))
             yield server.control, w
-            until("the removal of containers", lambda: not _leftovers(w))
+            until("the removal of containers", lambda: not _leftovers(w, engine))
     finally:
-        remove_image(IMAGE)
+        remove_image(IMAGE, engine)
 
 
 def _label(worker: Worker) -> str:
     return f"org.decode.jobfetcher.worker={(worker.base / 'worker-id').read_text().strip()}"
 
 
-def _leftovers(worker: Worker) -> str:
-    command = ["docker", "ps", "-aq", "--filter", f"label={_label(worker)}"]
+def _leftovers(worker: Worker, engine: str | None) -> str:
+    command = [
+        "docker",
+        *(["--host", engine] if engine else []),
+        "ps",
+        "-aq",
+        "--filter",
+        f"label={_label(worker)}",
+    ]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def _one_job(api: MockControl) -> float:
-    job = api.submit(image=IMAGE, cmd=[COMMAND])
-    _finished(api, job)
-    return _when(api, job, "finished") - _when(api, job, "pulled")
-
-
-def _block(api: MockControl, size: int) -> float:
-    jobs = [api.submit(image=IMAGE, cmd=[COMMAND]) for _ in range(size)]
-    _finished(api, jobs[-1])
-    return _when(api, jobs[-1], "finished") - _when(api, jobs[0], "pulled")
+def jobs(api: MockControl, count: int) -> float:
+    """Seconds from the delivery of the first of so many jobs to the last ``finished``."""
+    submitted = [api.submit(image=IMAGE, cmd=[COMMAND]) for _ in range(count)]
+    for job in reversed(submitted):
+        _finished(api, job)
+    time.sleep(_SETTLE_SECONDS)
+    return max(_when(api, job, "finished") for job in submitted) - _when(api, submitted[0], "pulled")
 
 
 def _finished(api: MockControl, job: int) -> None:
-    """Wait, asking seldom, and leave the worker time to remove what is left."""
+    """Wait, asking seldom."""
 
     def ended() -> bool:
         statuses = api.statuses(job)
@@ -119,16 +145,21 @@ def _finished(api: MockControl, job: int) -> None:
         return "finished" in statuses
 
     until(f"the end of job {job}", ended, 300, every=0.2)
-    time.sleep(_SETTLE_SECONDS)
 
 
 def _when(api: MockControl, job: int, what: str) -> float:
     return next(event.time for event in api.timeline(job) if what in (event.kind, event.status))
 
 
-def _docker_run(network: str) -> float:
-    command = ["docker", "run", "--rm", "--network", network, IMAGE, "/bin/sh", "-c", COMMAND]
-    return timed(lambda: subprocess.run(command, check=True, capture_output=True))
+def docker_run(network: str, engine: str | None = None) -> float:
+    """Seconds that the command takes; ``engine`` is another than the usual one."""
+    command = ["docker", *(["--host", engine] if engine else []), "run", "--rm", "--network", network]
+    return wall(*command, IMAGE, "/bin/sh", "-c", COMMAND)
+
+
+def docker_runs(count: int, network: str, engine: str | None = None) -> float:
+    """Seconds for so many, one after the other."""
+    return timed(lambda: [docker_run(network, engine) for _ in range(count)])
 
 
 def _finished_at(worker: Worker, job: int) -> float:

@@ -32,10 +32,19 @@ class Scale:
     """Jobs after which a worker's memory counts as settled."""
     many: int
     """Jobs after which it is compared with that."""
+    fleet: int
+    """Workers in the simulation."""
+    far: int
+    """Bytes of a file that comes over the long link."""
+    far_files: int
+    stall_seconds: float
+    """How long the silent connection of that link stays silent."""
+    peer_jobs: int
+    """No-op jobs that a peer runs at once."""
 
 
-FULL = Scale(7, 21, 2048 * MIB, 2000, 1000, 10_000, 60, 30, 50, 2000)
-QUICK = Scale(3, 3, 8 * MIB, 50, 40, 500, 3, 2, 3, 6)
+FULL = Scale(7, 21, 2048 * MIB, 2000, 1000, 10_000, 60, 30, 50, 2000, 10_000, 200 * MIB, 10, 300, 20)
+QUICK = Scale(1, 2, 4 * MIB, 20, 24, 100, 2, 2, 2, 4, 50, 2 * MIB, 2, 0.5, 2)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Goal:
 
     def text(self, unit: str) -> str:
         """For people: ``≤ 1.05 x``."""
-        return f"{'≥' if self.least else '≤'} {self.limit:g} {unit if self.of == 'ours' else 'x'}"
+        return f"{'≥' if self.least else '≤'} {self.limit:.3g} {unit if self.of == 'ours' else 'x'}"
 
 
 @dataclass(frozen=True)
@@ -71,19 +80,23 @@ class Row:
     """One line of the results."""
 
     name: str
-    ours: float
+    ours: float | None
+    """None: it could not be measured; the name says why."""
     floor: float | None
     ratio: float | None
     goal: str
-    met: bool
+    met: bool | None
+    """None: there is no goal."""
     unit: str
 
 
-def row(name: str, unit: str, ours: Sequence[float], floor: Sequence[float] | None, goal: Goal) -> Row:
+def row(name: str, unit: str, ours: Sequence[float], floor: Sequence[float] | None, goal: Goal | None) -> Row:
     """The row of some samples: their medians, and the ratio of these. Without a floor there is no ratio."""
     mine = median(ours)
     theirs = None if floor is None else median(floor)
     ratio = None if not theirs else mine / theirs
+    if goal is None:
+        return Row(name, mine, theirs, ratio, "-", None, unit)
     return Row(name, mine, theirs, ratio, goal.text(unit), goal.met(mine, ratio), unit)
 
 

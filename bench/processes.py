@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from bench.measure import MIB, timed
 
@@ -103,15 +103,18 @@ class Cost:
     cpu: float
 
 
-def cost(command: Sequence[str | Path]) -> Cost:
-    """Run a command to its end. Raises ``CalledProcessError`` with what it said if it fails."""
+def cost(command: Sequence[str | Path], **how: Any) -> Cost:
+    """Run a command to its end. Raises ``CalledProcessError`` with what it said if it fails.
+
+    ``how`` are more arguments for ``subprocess.run``.
+    """
     before = os.times()
-    wall = timed(lambda: subprocess.run(command, check=True, capture_output=True))
+    wall = timed(lambda: subprocess.run(command, check=True, capture_output=True, **how))
     after = os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return Cost(wall, used)
 
 
-def wall(*command: str | Path) -> float:
+def wall(*command: str | Path, **how: Any) -> float:
     """Seconds that a command takes on the clock."""
-    return cost(command).wall
+    return cost(command, **how).wall

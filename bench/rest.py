@@ -58,6 +58,6 @@ def _requests(control: MockControl) -> list[RequestRecord]:
 
 def _after(api: FastApi, worker: Worker, jobs: int) -> float:
     last = [api.submit("true") for _ in range(jobs)][-1]
-    api.wait("finished", last, 3600)
+    api.wait("finished", last, 60 + jobs)
     time.sleep(_WARM_UP_SECONDS)
     return worker.memory()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from bench import bulk, containers, moves, rest, small, starts
+from bench import bulk, containers, far, moves, peers, rest, scenes, small, starts
 from bench.measure import Ground, Row
 
 
@@ -14,6 +14,8 @@ class Benchmark:
     run: Callable[[Ground], Iterator[Row]]
     docker: bool = False
     """It needs a Docker engine."""
+    heavy: bool = False
+    """It installs other programs: never a part of a quick run unless it is asked for."""
 
 
 BENCHMARKS = {
@@ -27,7 +29,11 @@ BENCHMARKS = {
     "idle": Benchmark(rest.idle),
     "restart": Benchmark(starts.restart),
     "broken": Benchmark(bulk.broken),
+    "link": Benchmark(far.link),
     "many": Benchmark(containers.many, docker=True),
+    "pairs": Benchmark(containers.pairs, docker=True),
     "memory": Benchmark(rest.memory),
+    "fleet": Benchmark(scenes.fleet),
+    "peers": Benchmark(peers.peers, docker=True, heavy=True),
 }
 """By name, as ``--only`` takes them."""

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from bench.measure import MIB
@@ -40,6 +40,8 @@ class FastApi:
     """After so many bytes the next whole download is cut off, once; 0: none is."""
     sent: list[int] = field(default_factory=list)
     """Bytes of each file's body that were sent."""
+    seen_at: str = ""
+    """Address that requests for files lead to; empty: this server's own."""
     _firsts: dict[tuple[str, str], float] = field(default_factory=dict)
     _lasts: dict[tuple[str, str], float] = field(default_factory=dict)
     _queue: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -75,12 +77,17 @@ class FastApi:
     def wait(self, what: str, job: str = "", seconds: float = 300) -> float:
         """When that first came, of the job or at all; waits for it. Raises ``TimeoutError``.
 
-        ``what`` is a status, ``asked`` (for a file's request) or ``taken`` (a whole upload).
+        ``what`` is a status, ``asked`` (for a file's request), ``taken`` (a whole upload) or ``continued``
+        (a download that does not begin at the file's beginning).
         """
         with self._changed:
             if not self._changed.wait_for(lambda: (what, job) in self._firsts, seconds):
                 raise TimeoutError(f"Waited {seconds:.0f} s in vain for {what!r} of job {job}.")
             return self._firsts[what, job]
+
+    def first(self, what: str, job: str = "") -> float | None:
+        """When that came first; None if it has not."""
+        return self._firsts.get((what, job))
 
     def last(self, what: str, job: str = "") -> float:
         """When that came last, until now."""
@@ -166,7 +173,12 @@ class _Connection:
         return True
 
     def _offer(self, method: str, path: str) -> dict[str, object]:
-        return {"method": method, "url": self._api.url + path, "headers": {}, "data": {}}
+        return {
+            "method": method,
+            "url": (self._api.seen_at or self._api.url) + path,
+            "headers": {},
+            "data": {},
+        }
 
     def _send_json(self, status: int, value: object) -> None:
         self._send(status, json.dumps(value).encode())
@@ -177,18 +189,24 @@ class _Connection:
     def _send_file(self, request: _Request, path: Path) -> bool:
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-            start = int(request.headers.get("range", "bytes=0-").removeprefix("bytes=").rstrip("-"))
+            start, end = _span(request.headers.get("range", ""), size)
             more = {"ETag": f'"{size}"', "Accept-Ranges": "bytes"}
+            part = end - start < size
+            if part:
+                more["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
             if start:
-                more["Content-Range"] = f"bytes {start}-{size - 1}/{size}"
-            self._socket.sendall(_head(206 if start else 200, size - start, more))
-            cut, end = self._api.cut_at, size
-            if cut and not start:
-                self._api.cut_at, end = 0, cut
-            place = len(self._api.sent)
-            self._api.sent.append(0)
-            self._api.sent[place] = self._socket.sendfile(file, start, end - start) if end > start else 0
-        return end == size
+                self._api.mark("continued")
+            self._socket.sendall(_head(206 if part else 200, end - start, more))
+            return self._send_body(file, start, end, size) == end - start
+
+    def _send_body(self, file: BinaryIO, start: int, end: int, size: int) -> int:
+        """The number of bytes that were sent."""
+        if self._api.cut_at and end - start == size:
+            self._api.cut_at, end = 0, self._api.cut_at
+        place = len(self._api.sent)
+        self._api.sent.append(0)
+        self._api.sent[place] = self._socket.sendfile(file, start, end - start) if end > start else 0
+        return self._api.sent[place]
 
     def _receive(self, request: _Request) -> None:
         if "expect" in request.headers:
@@ -201,6 +219,12 @@ class _Connection:
             if not count:
                 raise ConnectionResetError
             left -= count
+
+
+def _span(wanted: str, size: int) -> tuple[int, int]:
+    """First byte and end of what a ``Range`` header asks for; without one the whole file."""
+    first, _, last = wanted.removeprefix("bytes=").partition("-")
+    return int(first or 0), min(int(last) + 1 if last else size, size)
 
 
 def _head(status: int, length: int, more: dict[str, str]) -> bytes:

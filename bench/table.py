@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench import pages
 from bench.measure import Row
 
 HEADINGS = ("what", "unit", "ours", "floor", "ratio", "goal", "met")
@@ -16,7 +17,7 @@ HEADINGS = ("what", "unit", "ours", "floor", "ratio", "goal", "met")
 def cells(row: Row) -> tuple[str, ...]:
     """A row as text, in the order of ``HEADINGS``."""
     numbers = (_number(row.ours), _number(row.floor), _number(row.ratio))
-    return (row.name, row.unit, *numbers, row.goal, "yes" if row.met else "no")
+    return (row.name, row.unit, *numbers, row.goal, {True: "yes", False: "no", None: "-"}[row.met])
 
 
 def _number(value: float | None) -> str:
@@ -35,10 +36,21 @@ def show(rows: Sequence[Row]) -> None:
 
 def markdown(rows: Sequence[Row]) -> str:
     """The same for the documentation."""
-    lines = [HEADINGS, ("---",) * len(HEADINGS), *map(cells, rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return pages.table(HEADINGS, map(cells, rows))
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
     """Keep them as JSON: a list of objects."""
     path.write_text(json.dumps([asdict(row) for row in rows], indent=2, ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> list[Row]:
+    """What ``write`` kept. Raises ``OSError`` if there is none."""
+    return [Row(**row) for row in json.loads(path.read_text())]
+
+
+def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """The old rows, each replaced by the new one of the same name, then what is new."""
+    fresh = {row.name: row for row in new}
+    kept = [fresh.pop(row.name, row) for row in old]
+    return [*kept, *fresh.values()]

@@ -1,15 +1,15 @@
 """What a cloud function needs of the worker, step by step: fetch, download, upload, report.
 
 Names load on first use: importing the package costs next to nothing, and none of them loads docker,
-sqlalchemy, transitions, boto3 or NVML.
+sqlalchemy, transitions, boto3 or NVML. What moves bytes is loaded when the first byte is to move.
 """
-
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
 
 from jobfetcher._version import __version__
 
+TYPE_CHECKING = False  # as in typing, without loading it
 if TYPE_CHECKING:
+    from typing import Any
+
     from jobfetcher.api.auth import login
     from jobfetcher.api.client import ApiClient
     from jobfetcher.transfer.download import download_inputs
@@ -25,16 +25,40 @@ _EXPORTS = {
     "FileType": "states.spec",
     "JobSpec": "states.spec",
     "Resources": "states.ports",
-    "download_inputs": "jobfetcher.transfer.download",
     "login": "jobfetcher.api.auth",
-    "upload_outputs": "jobfetcher.transfer.upload",
 }
 
 
-def __getattr__(name: str) -> Any:
+class _Later:
+    """A function whose module is loaded at the first call, or when somebody asks for its signature."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._module = module
+        self.__name__ = name
+
+    def __call__(self, *args: "Any", **kwargs: "Any") -> "Any":
+        return self.__wrapped__(*args, **kwargs)
+
+    @property
+    def __wrapped__(self) -> "Any":
+        return _loaded(self._module, self.__name__)
+
+
+if not TYPE_CHECKING:
+    download_inputs = _Later("jobfetcher.transfer.download", "download_inputs")
+    upload_outputs = _Later("jobfetcher.transfer.upload", "upload_outputs")
+
+
+def __getattr__(name: str) -> "Any":
     if name not in _EXPORTS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_EXPORTS[name]), name)
+    return _loaded(_EXPORTS[name], name)
+
+
+def _loaded(module: str, name: str) -> "Any":
+    from importlib import import_module
+
+    return getattr(import_module(module), name)
 
 
 __all__ = [

@@ -1,23 +1,37 @@
 """Wiring: the only file that names the concrete classes."""
 
 import logging
+import os
 import secrets
-import shutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from jobfetcher import logs
 from jobfetcher.api.auth import Auth, login
 from jobfetcher.api.client import ApiClient
+from jobfetcher.api.watched import WatchedApi
+from jobfetcher.control import Control
+from jobfetcher.disk import Disk
 from jobfetcher.doctor import Examination
 from jobfetcher.doctor.engine import Engine as DoctorsEngine
 from jobfetcher.doctor.service import TIMEOUT
-from jobfetcher.hardware import Hardware, collect, gpus
+from jobfetcher.hardware import Hardware, Machine, gpus
+from jobfetcher.ledger import Ledger
+from jobfetcher.live import Clerk, Health, LiveStatus
+from jobfetcher.offer import Offers
+from jobfetcher.progress import Board
+from jobfetcher.pruning import Pruning
 from jobfetcher.reporter import Reporter
-from jobfetcher.settings import MIB, Settings, SettingsError, load
+from jobfetcher.reupload import Reupload
+from jobfetcher.room import Room
+from jobfetcher.runners.mounts import HostFolder, HostName
+from jobfetcher.settings import Settings, SettingsError, load
+from jobfetcher.status.joblog import Tailing
+from jobfetcher.status.server import PortUnusable, Responder, StatusServer
+from jobfetcher.status.traffic import Traffic
 from jobfetcher.stop import StopSignal
 from jobfetcher.store import CrashableStore
 from jobfetcher.supervisor import (
@@ -30,16 +44,22 @@ from jobfetcher.supervisor import (
     state_lock,
 )
 from jobfetcher.sweeper import Sweeper
+from jobfetcher.systemd import Notifier
 from jobfetcher.tools import JobTools
 from jobfetcher.transfer import JobTransfers
+from jobfetcher.units import MIB
 from jobfetcher.worker import Intake, Worker
 from jobfetcher.workspace import Folders
 from persistence.errors import StoreUnavailable, StoreUnusable
+from persistence.requests import Desk
+from persistence.store import SqlStore
 from states.errors import Paused
 from states.job import Job
-from states.ports import Resources, Runner
+from states.ports import Runner
 
 log = logging.getLogger(__name__)
+
+HOUR = 3600.0
 
 ENGINE_SECONDS = 10.0
 """What 'doctor' gives the Docker engine for an answer."""
@@ -57,7 +77,7 @@ def run_worker() -> int:
         return _complain(error, EXIT_USAGE)
     except Locked as error:
         return _complain(error, EXIT_LOCKED)
-    except (StoreUnusable, StoreUnavailable, OSError) as error:
+    except (StoreUnusable, StoreUnavailable, PortUnusable, OSError) as error:
         return _complain(error, EXIT_FAILED)
     return EXIT_OK
 
@@ -95,57 +115,127 @@ def examination() -> Examination:
 def supervisor(settings: Settings) -> Iterator[Supervisor]:
     """A worker as the settings want it, ready to run. The state folder must be locked."""
     with ExitStack() as stack:
+        port = stack.enter_context(open_port(settings))
         name = worker_id(settings.path_base)
-        hardware = collect()
+        machine = Machine()
+        stack.callback(machine.close)
+        hardware = machine.look()
         folders = Folders(settings.path_base, settings.allowed_images, settings.min_free_disk * MIB)
-        runner, check_runner = make_runner(settings, name)
 
         def queued() -> None:
             reporter.wake()
+            clerk.wake()
 
         def gone(key: int) -> None:
             worker.gone(key)
 
+        def changed() -> None:
+            clerk.wake()
+
         store = stack.enter_context(CrashableStore(settings.database_url, name, on_queued=queued))
-        api = stack.enter_context(make_api(settings))
-        sweeper = Sweeper(store, runner, folders, grace=settings.stop_grace)
-        reporter = Reporter(
+        runner, check_runner, make_room = make_runner(settings, name, store, folders.room)
+        ledger = Ledger(store, machine.look, settings.max_jobs, runner.owned)
+        board, api_health, engine_health = Board(changed), Health(changed), Health(changed)
+        traffic = Traffic()
+        api = WatchedApi(stack.enter_context(make_api(settings, traffic)), api_health.note)
+        keep = settings.keep_jobs * HOUR
+        sweeper = Sweeper(store, runner, folders, grace=settings.stop_grace, keep=keep)
+        reporter = Reporter(api, store, settings.timeout_status, on_gone=gone, on_reported=sweeper.wake)
+        transfers = JobTransfers(
             api,
             store,
-            settings.timeout_status,
-            on_gone=gone,
-            on_reported=sweeper.wake,
-        )
-        transfers = JobTransfers(
-            api, store, connections=settings.transfer_connections, with_log=settings.upload_container_log
+            connections=settings.transfer_connections,
+            with_log=settings.upload_container_log,
+            room=folders.room,
         )
 
         def tools_for(job: Job, stop: StopSignal) -> JobTools:
-            gpus = tuple(gpu.uuid for gpu in hardware.gpus)
-            return JobTools(folders, transfers, runner, reporter, store, stop, gpus)
+            return JobTools(folders, transfers, runner, reporter, store, stop, ledger.hold)
 
         def ready() -> None:
-            check_runner()
-            check_disk(settings.path_base, settings.min_free_disk * MIB)
+            with engine_health.heard():
+                check_runner()
+            if shortage := make_room():
+                raise Paused(shortage)
 
-        offered = resources(settings, hardware)
-        intake = Intake(api, lambda: offered, ready, settings.timeout_job)
-        worker = Worker(store, intake, reporter, sweeper, tools_for)
-        log.info(
-            "worker.started",
-            extra={
-                "worker": name,
-                "api": settings.api_url,
-                "runner": settings.runner,
-                **offered.model_dump(),
+        offers = Offers(settings, ledger.free)
+        intake = Intake(api, offers, ready, settings.timeout_job)
+        worker = Worker(store, intake, reporter, sweeper, tools_for, settings.max_jobs, board=board)
+        desk = stack.enter_context(Desk(store.path, name))
+        reupload = Reupload(store, sweeper, folders, transfers)
+        control = Control(desk, store, worker, Pruning(store, sweeper, folders), reupload)
+        status = LiveStatus(
+            worker=name,
+            runner=settings.runner,
+            api_url=settings.api_url,
+            hardware=hardware,
+            store=store,
+            board=board,
+            api=api_health,
+            engine=engine_health,
+            offered=lambda: offers.last,
+            places=worker.places,
+            turns={
+                "worker": lambda: worker.turned_at,
+                "reporter": lambda: reporter.turned_at,
+                "sweeper": lambda: sweeper.turned_at,
+                "control": lambda: control.turned_at,
             },
+            draining=lambda: worker.draining,
         )
-        yield Supervisor(worker, reporter, sweeper)
+        clerk = stack.enter_context(Clerk(settings.path_base, status))
+        _tell_start(settings, name, hardware)
+        if port is not None:
+            port.start(routes(settings, store, status, traffic))
+        notifier = stack.enter_context(Notifier(status))
+        yield Supervisor(worker, reporter, sweeper, control, notifier.ready, notifier.stopping)
 
 
-def make_api(settings: Settings) -> ApiClient:
+def _tell_start(settings: Settings, name: str, hardware: Hardware) -> None:
+    told = {
+        "worker": name,
+        "api": settings.api_url,
+        "runner": settings.runner,
+        "places": settings.max_jobs,
+        "memory": hardware.memory,
+        "cpu_cores": hardware.cpu_cores,
+        "gpus": [f"{gpu.model} {gpu.uuid}" for gpu in hardware.gpus],
+    }
+    log.info("worker.started", extra=told)
+
+
+def open_port(settings: Settings) -> AbstractContextManager[StatusServer | None]:
+    """The port of the status page, if there is to be one. Raises ``PortUnusable``."""
+    if settings.status_port is None:
+        return nullcontext()
+    return StatusServer(settings.status_host, settings.status_port)
+
+
+def routes(settings: Settings, store: SqlStore, live: LiveStatus, traffic: Traffic) -> Responder:
+    """What the port answers."""
+    from jobfetcher.status.joblog import Log
+    from jobfetcher.status.metrics import Exposition, WorkerMetrics
+    from jobfetcher.status.routes import Routes
+    from jobfetcher.status.views import Worker as Shown
+
+    least = settings.min_free_disk * MIB
+    shown = Shown(live, store.path, settings.path_base, least, secrets=_secrets(settings))
+    metrics = WorkerMetrics(live.as_dict, shown.disk, shown.overview, live.board.moved, traffic)
+    return Routes(shown, Exposition(metrics), Log(settings.path_base / "runs", log_engine(settings)))
+
+
+def log_engine(settings: Settings) -> Tailing | None:
+    """Who has the containers' logs; None if jobs are plain processes."""
+    if settings.runner == "process":
+        return None
+    from jobfetcher.runners.docker import DockerEngine
+
+    return DockerEngine(settings.docker_host, ENGINE_SECONDS)
+
+
+def make_api(settings: Settings, traffic: Traffic | None = None) -> ApiClient:
     """The client of the API with the login that the settings name. Sends nothing yet."""
-    return ApiClient(settings.api_url, make_auth(settings))
+    return ApiClient(settings.api_url, make_auth(settings), session=(traffic or Traffic()).session)
 
 
 def make_auth(settings: Settings) -> Auth:
@@ -159,48 +249,59 @@ def make_auth(settings: Settings) -> Auth:
     )
 
 
-def make_runner(settings: Settings, worker: str) -> tuple[Runner, Callable[[], None]]:
-    """The runner, and a check that raises ``Paused`` with a sentence while it cannot run anything."""
+def make_runner(
+    settings: Settings, worker: str, store: SqlStore, room: Room
+) -> tuple[Runner, Callable[[], None], Callable[[], str]]:
+    """The runner; a check that raises ``Paused`` with a sentence while it cannot run anything; and what makes
+    room on the disk, and says in a sentence if there is too little all the same.
+    """
     if settings.runner == "process":
         from jobfetcher.runners.process import ProcessRunner
 
         log.warning("worker.no-isolation", extra={"because": "RUNNER=process runs jobs as this account"})
-        return ProcessRunner(worker, settings.path_base / "runs"), lambda: None
-    from jobfetcher.runners.docker import DockerRunner
+        return ProcessRunner(worker, settings.path_base / "runs"), lambda: None, room.shortage
+    from jobfetcher.runners.docker import DockerEngine, DockerRunner
+    from jobfetcher.runners.shelf import Shelf
+
+    folder, engine = host_folder(settings, _tell_host_folder), DockerEngine(settings.docker_host)
+    disk = Disk(room, settings.path_base, settings.min_free_disk * MIB, engine.root)
+
+    def need_images() -> list[Job]:
+        # Unless this account is root, what a container leaves is removed by another one of its image.
+        return store.live() if os.geteuid() == 0 else [*store.live(), *store.unswept()]
+
+    shelf = Shelf(engine, store.images, need_images, disk)
+
+    def check() -> None:
+        docker.ping()
+        folder.name()
 
     docker = DockerRunner(
         worker,
-        settings.on_host,
+        folder,
         base_url=settings.docker_host,
         ipc_mode=settings.ipc_mode,
         shm_size=settings.shm_size * MIB if settings.shm_size else None,
         network=settings.network,
+        account=shelf,
     )
-    return docker, docker.ping
+    return docker, check, shelf.make_room
 
 
-def resources(settings: Settings, hardware: Hardware) -> Resources:
-    """What the API is told that this machine has; of several GPUs the first, as the existing worker."""
-    gpu = hardware.gpus[0] if hardware.gpus else None
-    return Resources(
-        memory=hardware.memory,
-        cpu_cores=hardware.cpu_cores,
-        gpu_mem=gpu.memory if gpu else 0,
-        gpu_model=gpu.model if gpu else None,
-        gpu_archi=gpu.architecture if gpu else None,
-        groups=settings.groups,
-        older_than=settings.older_than,
-    )
+def host_folder(settings: Settings, on_found: Callable[[HostName], None] = lambda _: None) -> HostFolder:
+    """What ``PATH_BASE`` is called on the engine's machine, found out when it is first asked for."""
+    from jobfetcher.runners.docker import DockerEngine
+
+    engine = DockerEngine(settings.docker_host, ENGINE_SECONDS)
+    return HostFolder(settings.path_base, settings.path_host_base, engine.inspect, on_found)
 
 
-def check_disk(folder: Path, least: int) -> None:
-    """Raise ``Paused`` if fewer than ``least`` bytes are free: a job taken now would only fail."""
-    free = shutil.disk_usage(folder).free
-    if free < least:
-        raise Paused(
-            f"No job is fetched until there is room: {free // MIB} MiB are free in {folder}, "
-            f"{least // MIB} MiB must stay free (MIN_FREE_DISK)."
-        )
+def _tell_host_folder(found: HostName) -> None:
+    told = {"folder": str(found.folder), "found_by": found.origin}
+    if found.doubt:
+        log.warning("worker.host-folder", extra={**told, "found": found.doubt, "mend": found.mend})
+    else:
+        log.info("worker.host-folder", extra=told)
 
 
 def worker_id(folder: Path) -> str:

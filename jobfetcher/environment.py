@@ -4,6 +4,7 @@ Light on purpose: commands that only look at the database load this and no valid
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ PREFIX = "JOBFETCHER_"
 ENV_FILE = Path(".env")
 DEFAULT_BASE = "~/temp/decode_cloud/mounts"
 """The existing worker's default of ``PATH_BASE``."""
+
+VERBATIM = ("PASSWORD", "ACCESS_TOKEN")
+"""What may contain anything, so that nothing is cut off or out of it."""
+_COMMENT = re.compile(r"\s+#.*$", re.DOTALL)
 
 SPELLINGS = {"TIMEOUT_STATUS": ("TIMEOUT_STATUS", "TIMOUT_STATUS")}
 """Names that users have in their files in more than one spelling; the first found counts."""
@@ -54,9 +59,18 @@ def lookup(name: str, environ: Mapping[str, str], env_file: Mapping[str, str]) -
     places += [(n, env_file, str(ENV_FILE)) for n in names]
     places += [(n, environ, "environment") for n in names]
     for variable, source, place in places:
-        if value := source.get(variable, "").strip():
+        if value := _bare(name, source.get(variable, "").strip()):
             return Found(value, variable, place)
     return None
+
+
+def _bare(name: str, value: str) -> str:
+    """``docker run --env-file`` takes a line's comment and quotes for part of the value."""
+    if name in VERBATIM:
+        return value
+    value = "" if value.startswith("#") else _COMMENT.sub("", value)
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "'\""
+    return value[1:-1] if quoted else value
 
 
 def value_of(name: str) -> str | None:

@@ -1,101 +1,215 @@
-"""What this machine offers to jobs: memory, cores and GPUs. The only file that asks NVML."""
+"""What this machine has, and what of it is in use: memory, cores and GPUs. The only file that asks NVML."""
 
 import logging
-import os
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from jobfetcher import cgroup
+from jobfetcher.units import MIB
+
 log = logging.getLogger(__name__)
-MIB = 1024 * 1024
-CGROUP = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU as NVML describes it."""
+    """One GPU as NVML describes it, or one instance of a GPU that is split (MIG)."""
+
+    uuid: str
+    """What a container asks for; of an instance it begins with ``MIG-``."""
+    model: str
+    """Of an instance: its GPU's."""
+    memory: int
+    """MiB."""
+    architecture: str
+    """Compute capability, e.g. ``8.6``."""
+    free: int
+    """MiB that no process uses, whoever started it."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What the machine has. Memory is in MiB."""
+
+    memory: int
+    available: int
+    """What of the memory can be had now without swapping."""
+    cpu_cores: int
+    gpus: tuple[Gpu, ...] = ()
+
+
+class Machine:
+    """Looks at this machine as often as one likes: the GPUs' driver stays open between two looks."""
+
+    def __init__(self) -> None:
+        self._driver = _Driver()
+
+    def look(self) -> Hardware:
+        """Ask the machine, within the limits of this process's cgroup. A broken driver is a warning."""
+        memory, available = cgroup.memory_mib(), cgroup.available_mib()
+        return Hardware(memory, min(memory, available), cgroup.cpu_cores(), self._driver.gpus())
+
+    def close(self) -> None:
+        """Let the driver go. It is opened again by the next look."""
+        self._driver.close()
+
+
+def collect() -> Hardware:
+    """One look at the machine."""
+    machine = Machine()
+    try:
+        return machine.look()
+    finally:
+        machine.close()
+
+
+def gpus() -> tuple[Gpu, ...]:
+    """The GPUs of this machine; none where there is no driver."""
+    driver = _Driver()
+    try:
+        return driver.gpus()
+    finally:
+        driver.close()
+
+
+class _Driver:
+    """NVML, opened at the first look that finds it and again after each trouble. Says each trouble once.
+
+    Without a display, opening it can take a second for each GPU.
+    """
+
+    def __init__(self) -> None:
+        self._open = False
+        self._troubles: dict[str, str] = {}
+
+    def gpus(self) -> tuple[Gpu, ...]:
+        import pynvml  # takes as long to load as half of the worker: only where it is asked
+
+        known, self._troubles = self._troubles, {}
+        found = self._found(pynvml)
+        for what, error in self._troubles.items():
+            if what not in known:
+                lost = {"gpu": int(what)} if what else {}
+                event = "hardware.gpu-lost" if what else "hardware.gpu-driver-broken"
+                log.warning(event, extra={**lost, "error": error})
+        if self._troubles:
+            self.close()  # what comes back is seen by those who open it anew
+        elif known:
+            log.info("hardware.gpus-are-back", extra={"gpus": len(found)})
+        return found
+
+    def close(self) -> None:
+        if self._open:
+            import pynvml
+
+            self._open = False
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlShutdown()
+
+    def _found(self, pynvml: Any) -> tuple[Gpu, ...]:
+        try:
+            if not self._open:
+                pynvml.nvmlInit()
+                self._open = True
+            count = pynvml.nvmlDeviceGetCount()
+        except pynvml.NVMLError as error:
+            if not isinstance(error, pynvml.NVMLError_LibraryNotFound):
+                self._troubles[""] = str(error)
+            return ()
+        return tuple(gpu for index in range(count) for gpu in self._gpus_at(pynvml, index))
+
+    def _gpus_at(self, pynvml: Any, index: int) -> list[Gpu]:
+        """A GPU or its instances; none if it fell off the bus, which must not take the others along."""
+        try:
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
+            model = str(pynvml.nvmlDeviceGetName(handle))
+            parts = _instances(pynvml, handle) if _is_split(pynvml, handle) else [handle]
+            return [_gpu(pynvml, part, model, f"{major}.{minor}") for part in parts]
+        except pynvml.NVMLError as error:
+            self._troubles[str(index)] = str(error)
+            return []
+
+
+def _gpu(pynvml: Any, handle: Any, model: str, architecture: str) -> Gpu:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    uuid = str(pynvml.nvmlDeviceGetUUID(handle))
+    return Gpu(uuid, model, int(memory.total // MIB), architecture, int(memory.free // MIB))
+
+
+def _is_split(pynvml: Any, handle: Any) -> bool:
+    """Whether the GPU is in MIG mode; most cannot be, and older drivers do not know the question."""
+    try:
+        current, _ = pynvml.nvmlDeviceGetMigMode(handle)
+    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
+        return False
+    return bool(current)
+
+
+def _instances(pynvml: Any, handle: Any) -> list[Any]:
+    """Handles of a split GPU's instances; their numbers may have gaps."""
+    found = []
+    for index in range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
+        with suppress(pynvml.NVMLError_NotFound):
+            found.append(pynvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))
+    return found
+
+
+@dataclass(frozen=True)
+class GpuUsage:
+    """What one GPU is doing. ``None``: its driver does not say."""
 
     uuid: str
     model: str
     memory: int
     """MiB."""
-    architecture: str
-    """Compute capability, e.g. ``8.6``."""
+    memory_used: int
+    """MiB."""
+    busy: int | None
+    """Percent of the last moments."""
+    celsius: int | None
 
 
-@dataclass(frozen=True)
-class Hardware:
-    """What the machine has. ``memory`` is MiB."""
+@contextmanager
+def gpu_usage() -> Iterator[Callable[[], tuple[GpuUsage, ...]]]:
+    """Within the block each call reads all GPUs; none where there is no driver, or it is broken.
 
-    memory: int
-    cpu_cores: int
-    gpus: tuple[Gpu, ...] = ()
-
-
-def collect() -> Hardware:
-    """Ask the machine, within the limits of this process's cgroup. A broken GPU driver is a warning."""
-    return Hardware(memory_mib(), cpu_cores(), gpus())
-
-
-def memory_mib(cgroup: Path = CGROUP) -> int:
-    """Memory in whole MiB: the machine's, or the cgroup's limit where that is lower."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limits = [_number(cgroup / "memory.max"), _number(cgroup / "memory" / "memory.limit_in_bytes")]
-    return int(min([total, *(limit for limit in limits if limit)])) // MIB
-
-
-def cpu_cores(cgroup: Path = CGROUP) -> int:
-    """Whole cores this process may use, at least 1."""
-    cores = len(os.sched_getaffinity(0))
-    quota = _quota(cgroup)
-    return max(1, min(cores, int(quota))) if quota else cores
-
-
-def gpus() -> tuple[Gpu, ...]:
-    """The GPUs of this machine; none where there is no driver."""
-    import pynvml  # takes as long to load as half of the worker: only where it is asked
+    The driver is opened once: without a display that can take a second for each GPU.
+    """
+    import pynvml
 
     try:
         pynvml.nvmlInit()
-    except pynvml.NVMLError as error:
-        if not isinstance(error, pynvml.NVMLError_LibraryNotFound):
-            log.warning("hardware.gpu-driver-broken", extra={"error": str(error)})
-        return ()
+    except pynvml.NVMLError:
+        yield tuple
+        return
     try:
-        found = [_gpu(pynvml, index) for index in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError as error:
-        log.warning("hardware.gpu-driver-broken", extra={"error": str(error)})
-        return ()
+        yield lambda: _all_usage(pynvml)
     finally:
-        pynvml.nvmlShutdown()
-    return tuple(gpu for gpu in found if gpu is not None)
+        with suppress(pynvml.NVMLError):
+            pynvml.nvmlShutdown()
 
 
-def _gpu(pynvml: Any, index: int) -> Gpu | None:
-    """One GPU; None if it has fallen off the bus, which must not take the others along."""
+def _all_usage(pynvml: Any) -> tuple[GpuUsage, ...]:
+    try:
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError:
+        return ()
+    found = [_usage(pynvml, index) for index in range(count)]
+    return tuple(usage for usage in found if usage is not None)
+
+
+def _usage(pynvml: Any, index: int) -> GpuUsage | None:
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle).total // MIB
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
         name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
-    except pynvml.NVMLError as error:
-        log.warning("hardware.gpu-lost", extra={"gpu": index, "error": str(error)})
+    except pynvml.NVMLError:
         return None
-    return Gpu(str(uuid), str(name), int(memory), f"{major}.{minor}")
-
-
-def _number(path: Path) -> int | None:
-    with suppress(OSError, ValueError):
-        return int(path.read_text())
-    return None
-
-
-def _quota(cgroup: Path) -> float | None:
-    """Cores allowed by the cgroup's CPU bandwidth (version 2, then version 1)."""
-    with suppress(OSError, ValueError):
-        quota, period = (cgroup / "cpu.max").read_text().split()
-        return int(quota) / int(period)
-    quota_v1 = _number(cgroup / "cpu" / "cpu.cfs_quota_us")
-    period_v1 = _number(cgroup / "cpu" / "cpu.cfs_period_us")
-    return quota_v1 / period_v1 if quota_v1 and period_v1 and quota_v1 > 0 else None
+    busy = celsius = None
+    with suppress(pynvml.NVMLError):  # a GPU that is split (MIG) does not say
+        busy = int(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu)
+    with suppress(pynvml.NVMLError):
+        celsius = int(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+    return GpuUsage(str(uuid), str(name), memory.total // MIB, memory.used // MIB, busy, celsius)

@@ -30,6 +30,11 @@ def about(**fields: object) -> Iterator[None]:
         _job.reset(token)
 
 
+def now(**fields: object) -> None:
+    """From here on to the end of the ``about`` block around it, lines carry ``fields`` too."""
+    _job.set({**_job.get(), **fields})
+
+
 class Masked(logging.Formatter):
     """Base of both formats: collects the fields, hides the secrets."""
 

@@ -6,14 +6,18 @@ one stop signal per job.
 """
 
 import logging
+import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 from jobfetcher.api.errors import ApiError, Invalid, NotFound, ServerError, TooManyRequests
 from jobfetcher.api.retries import Backoff
 from jobfetcher.failpoints import failpoint
+from jobfetcher.logs import about
+from jobfetcher.pace import Random, Rhythm
 from persistence.errors import StoreUnavailable
 from persistence.store import SqlStore
 from states.errors import JobGone
@@ -26,11 +30,13 @@ log = logging.getLogger(__name__)
 ASK_AFTER = 3
 """Consecutive 5xx answers for one job after which its status is asked for: for a job that was deleted
 the API answers PUT with 500 for ever, and only ``GET status`` says 404."""
+BEAT_SECONDS = 60.0
+"""The thread comes round at least so often, however long it has to wait: others look whether it does."""
 
 
-def status_backoff() -> Backoff:
+def status_backoff(random: Random = random.random) -> Backoff:
     """Waits between attempts to send: the service's own restarts take seconds, its outages minutes."""
-    return Backoff(first=0.5, factor=2, limit=30)
+    return Backoff(first=0.5, factor=2, limit=30, random=random)
 
 
 @dataclass
@@ -38,15 +44,17 @@ class _Line:
     """What the reporter remembers of one job. Times are of its clock."""
 
     job_id: str
+    rhythm: Rhythm
+    """Seconds from one keep-alive to the next."""
+    backoff: Backoff
     keep_alive_at: float | None = None
     """When to send the last status again; None: the job has ended."""
     retry_at: float = 0.0
     failures: int = 0
-    backoff: Iterator[float] = field(default_factory=lambda: iter(status_backoff()))
 
 
 class Reporter:
-    """``interval`` is the number of seconds between keep-alives.
+    """``interval``: seconds between keep-alives, at most; ``random`` scatters those of many workers.
 
     ``on_gone(key)`` is called after a 404 was made durable, ``on_reported()`` after a terminal status
     was acknowledged. Implements ``states.ports.Lease``.
@@ -60,6 +68,7 @@ class Reporter:
         on_gone: Callable[[int], None],
         on_reported: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        random: Random = random.random,
     ) -> None:
         self._api = api
         self._store = store
@@ -67,8 +76,11 @@ class Reporter:
         self._on_gone = on_gone
         self._on_reported = on_reported
         self._clock = clock
+        self._random = random
         self._lines: dict[int, _Line] = {}
         self._confirmed: set[int] = set()
+        self.turned_at = time.time()
+        """When the thread last came round, in seconds since the epoch."""
         self._changed = threading.Condition()
         self._woken = False
         self._stopping = False
@@ -77,7 +89,7 @@ class Reporter:
         """Keep the job alive from now on. The first keep-alive is due at once: it asks whether the job
         is still ours."""
         with self._changed:
-            self._lines.setdefault(job.key, _Line(job.id)).keep_alive_at = self._clock()
+            self._line(job.key, job.id).keep_alive_at = self._clock()
         self.wake()
 
     def wake(self) -> None:
@@ -105,6 +117,7 @@ class Reporter:
     def run(self) -> None:
         """Body of the reporter's thread."""
         while not self._stopping:
+            self.turned_at = time.time()
             try:
                 wait = self.turn()
             except StoreUnavailable as error:
@@ -112,7 +125,7 @@ class Reporter:
                 wait = 5.0
             with self._changed:
                 if not self._woken and not self._stopping:
-                    self._changed.wait(timeout=wait)
+                    self._changed.wait(timeout=min(wait, BEAT_SECONDS))
                 self._woken = False
 
     def turn(self) -> float:
@@ -137,12 +150,19 @@ class Reporter:
 
     def _line(self, key: int, job_id: str = "") -> _Line:
         with self._changed:
-            return self._lines.setdefault(key, _Line(job_id))
+            if key not in self._lines:
+                rhythm = Rhythm(self._interval, random=self._random)
+                self._lines[key] = _Line(job_id, rhythm, status_backoff(self._random))
+            return self._lines[key]
 
     def _send(self, update: StatusUpdate) -> None:
         line = self._line(update.job_key, update.job_id)
         if line.retry_at > self._clock():
             return
+        with _about(self._store.get(update.job_key)):
+            self._tell(update, line)
+
+    def _tell(self, update: StatusUpdate, line: _Line) -> None:
         failpoint(f"report.before-{update.status}")
         if not self._put(update.job_key, line, update.status, update.detail):
             return
@@ -162,12 +182,18 @@ class Reporter:
             line.keep_alive_at = None
         elif self._store.next_unsent(key) is not None:
             return  # it has moved since this turn began: the next one tells
-        elif self._put(key, line, job.told, ""):
-            log.debug("status.kept-alive", extra={"job_id": job.id, "status": str(job.told)})
-            self._acknowledged(key, line)
+        else:
+            with _about(job):
+                self._say_again(job, line)
+
+    def _say_again(self, job: Job, line: _Line) -> None:
+        if self._put(job.key, line, job.told, ""):
+            log.debug("status.kept-alive", extra={"status": str(job.told)})
+            self._acknowledged(job.key, line)
 
     def _put(self, key: int, line: _Line, status: ApiStatus, detail: str) -> bool:
         """Whether the API has acknowledged. A 404 and repeated 500s are dealt with here."""
+        self.turned_at = time.time()  # a turn may be many requests, each as slow as a time-out
         try:
             self._api.put_status(line.job_id, status, detail)
         except (NotFound, Invalid) as error:
@@ -181,9 +207,9 @@ class Reporter:
     def _acknowledged(self, key: int, line: _Line) -> None:
         with self._changed:
             line.failures, line.retry_at = 0, 0.0
-            line.backoff = iter(status_backoff())
+            line.backoff.reset()
             if line.keep_alive_at is not None:
-                line.keep_alive_at = self._clock() + self._interval
+                line.keep_alive_at = self._clock() + next(line.rhythm)
             self._confirmed.add(key)
             self._changed.notify_all()
 
@@ -221,3 +247,8 @@ class Reporter:
         with self._changed:
             self._lines.pop(key, None)
             self._confirmed.discard(key)
+
+
+def _about(job: Job) -> AbstractContextManager[None]:
+    """Within the block, what is logged says whose status it is about."""
+    return about(job_id=job.id, state=str(job.state), attempt=job.attempts)

@@ -14,8 +14,6 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from jobfetcher.environment import DEFAULT_BASE, Found, lookup, read_env_file
 
-MIB = 1024 * 1024
-
 
 class SettingsError(Exception):
     """The settings are not usable; the message names the variables and says what to do."""
@@ -37,7 +35,8 @@ class Settings(BaseSettings):
     )
     path_host_base: Path | None = Field(
         None,
-        description="The same folder as the Docker engine sees it, if the worker runs in a container.",
+        description="The same folder as the Docker engine sees it; a worker in a container finds it out "
+        "unless 'doctor' says otherwise.",
     )
     timeout_job: float = Field(10, gt=0, description="Seconds between two questions for new jobs.")
     timeout_status: float = Field(10, gt=0, le=140, description="Seconds between two keep-alives of a job.")
@@ -131,10 +130,6 @@ class Settings(BaseSettings):
         if self.access_token is None and not (self.username and self.password):
             raise ValueError("set ACCESS_TOKEN, or both USERNAME and PASSWORD")
         return self
-
-    def on_host(self, path: Path) -> Path:
-        """A path under ``PATH_BASE`` as the Docker engine sees it."""
-        return (self.path_host_base or self.path_base) / path.relative_to(self.path_base)
 
 
 def find(environ: Mapping[str, str], env_file: Mapping[str, str]) -> dict[str, Found]:

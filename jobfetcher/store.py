@@ -1,20 +1,23 @@
-"""The store with named places to crash at, before and after each move."""
+"""The store as the worker uses it: with named places to crash at, and the log told where each job is."""
 
+from jobfetcher import logs
 from jobfetcher.failpoints import failpoint
 from persistence.store import SqlStore
 from states.job import Job, Trigger
 
 
 class CrashableStore(SqlStore):
-    """A ``SqlStore`` whose moves pass failpoints."""
+    """A ``SqlStore`` whose moves pass failpoints; the thread's log lines say to which state they led."""
 
     def begin(self, job: Job) -> Job:
         begun = super().begin(job)
+        logs.now(state=str(begun.state), attempt=begun.attempts)
         failpoint(f"{job.state}.begun")
         return begun
 
     def commit(self, before: Job, after: Job, because: Trigger) -> Job:
         failpoint(f"{after.state}.before-commit")
         committed = super().commit(before, after, because)
+        logs.now(state=str(committed.state), attempt=committed.attempts)
         failpoint(f"{after.state}.committed")
         return committed

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
+from jobfetcher.control import Control
 from jobfetcher.reporter import Reporter
 from jobfetcher.sweeper import Sweeper
 from jobfetcher.worker import Worker
@@ -79,31 +80,45 @@ def _take(file: TextIO) -> None:
 
 
 class Supervisor:
-    """Runs a worker with its reporter and sweeper until a signal ends it."""
+    """Runs a worker with its reporter, sweeper and control until a signal ends it."""
 
-    def __init__(self, worker: Worker, reporter: Reporter, sweeper: Sweeper) -> None:
+    def __init__(
+        self,
+        worker: Worker,
+        reporter: Reporter,
+        sweeper: Sweeper,
+        control: Control,
+        on_ready: Callable[[], object] = lambda: None,
+        on_stopping: Callable[[], object] = lambda: None,
+    ) -> None:
         self._worker = worker
         self._reporter = reporter
         self._sweeper = sweeper
+        self._control = control
+        self._on_ready = on_ready
+        self._on_stopping = on_stopping
         self._signals = 0
 
     def run(self) -> None:
-        """Run until stopped. Call from the main thread."""
+        """Run until stopped, or drained. Call from the main thread."""
+        parts = ((self._reporter, "reporter"), (self._sweeper, "sweeper"), (self._control, "control"))
         threads = [
-            threading.Thread(target=self._guard, args=(body, name), name=name, daemon=True)
-            for body, name in ((self._reporter.run, "reporter"), (self._sweeper.run, "sweeper"))
+            threading.Thread(target=self._guard, args=(part.run, name), name=name, daemon=True)
+            for part, name in parts
         ]
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        self._control.begin()
         for thread in threads:
             thread.start()
+        self._on_ready()
         try:
             self._worker.run()
         finally:
             self._shut_down(threads)
 
     def _guard(self, body: Callable[[], None], name: str) -> None:
-        """A worker without reporter or sweeper is alive but silent: end it, and let it be started again."""
+        """A worker without one of its threads is alive but silent: end it, and let it be started again."""
         try:
             body()
         except Exception:
@@ -121,11 +136,13 @@ class Supervisor:
 
     def _shut_down(self, threads: list[threading.Thread]) -> None:
         log.info("worker.stopping")
+        self._on_stopping()
         self._worker.stop()
+        self._control.stop()
         self._reporter.stop()
         self._sweeper.stop()
         clean = self._worker.join(SHUTDOWN_SECONDS / 2)
         for thread in threads:
-            thread.join(SHUTDOWN_SECONDS / 4)
+            thread.join(SHUTDOWN_SECONDS / 2 / len(threads))
         busy = [thread.name for thread in threads if thread.is_alive()]
         log.info("worker.stopped", extra={"clean": clean and not busy})

@@ -1,11 +1,15 @@
 """Removes what ended jobs left: containers that no live job claims, folders of reported jobs.
 
 A sweep and not a step: leftovers can neither block nor fail a job, and what could not be removed now is
-tried again at the next sweep.
+tried again at the next sweep. Containers go at once; folders once nothing has happened to their job for
+``keep`` seconds (``KEEP_JOBS``), except that those of deleted jobs go at once too: their data is nobody's.
 """
 
 import logging
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from jobfetcher.failpoints import failpoint
 from jobfetcher.workspace import Folders
@@ -20,18 +24,30 @@ log = logging.getLogger(__name__)
 
 class Sweeper:
     """``period`` is the number of seconds between sweeps nobody asked for; ``grace`` is what a container
-    of a job that is no longer ours gets to end by itself."""
+    of a job that is no longer ours gets to end by itself; ``keep`` is how long a folder stays."""
 
     def __init__(
-        self, store: SqlStore, runner: Runner, folders: Folders, grace: float = 10, period: float = 60
+        self,
+        store: SqlStore,
+        runner: Runner,
+        folders: Folders,
+        grace: float = 10,
+        period: float = 60,
+        keep: float = 0,
     ) -> None:
         self._store = store
         self._runner = runner
         self._folders = folders
         self._grace = grace
         self._period = period
+        self._keep = keep
+        self.turned_at = time.time()
+        """When the thread last came round, in seconds since the epoch."""
         self._woken = threading.Event()
         self._stopping = False
+        self._sweeping = threading.Lock()
+        self._removing = threading.Lock()
+        self._held: set[int] = set()
 
     def wake(self) -> None:
         """A job has ended, or its end was reported."""
@@ -45,33 +61,36 @@ class Sweeper:
     def run(self) -> None:
         """Body of the sweeper's thread."""
         while not self._stopping:
+            self.turned_at = time.time()
             self._woken.clear()
             self.sweep()
             self._woken.wait(self._period)
 
     def sweep(self) -> None:
-        """One sweep. Never raises for what could not be removed."""
-        try:
-            stuck = self._sweep_runs()
-            for job in self._store.sweepable():
-                if job.run_name not in stuck:
-                    self._sweep_folder(job)
-        except (Paused, StoreUnavailable) as error:
-            log.warning("sweep.postponed", extra={"reason": str(error)})
-        except Exception:
-            log.exception("sweep.failed")
+        """One sweep. Never raises for what could not be removed. Safe from any thread."""
+        with self._sweeping:
+            try:
+                stuck = self._sweep_runs()
+                for job in self._store.sweepable(keep_seconds=self._keep):
+                    if job.run_name not in stuck:
+                        self.remove_folder(job)
+            except (Paused, StoreUnavailable) as error:
+                log.warning("sweep.postponed", extra={"reason": str(error)})
+            except Exception:
+                log.exception("sweep.failed")
 
-    def _sweep_runs(self) -> set[str]:
-        """Names of the runs that should have gone and stay for now."""
+    def unclaimed(self) -> list[str]:
+        """Names of the runs that no live job claims. Raises ``Paused`` while the engine is away."""
         # Runs are listed before jobs: a run whose job begins in between is claimed when we look.
         runs = self._runner.owned()
         claimed = {job.run_name for job in self._store.live() if not job.gone}
-        return {name for name in runs if name not in claimed and not self._sweep_run(name)}
+        return [name for name in runs if name not in claimed]
 
-    def _sweep_run(self, name: str) -> bool:
-        """Whether it is gone. One that stays must not keep the others from going."""
+    def remove_run(self, name: str) -> bool:
+        """Stop a run and remove it. Whether it is gone; one that stays must not keep the others."""
         if self._stopping:
             return False
+        self.turned_at = time.time()
         failpoint("sweep.before-remove")
         try:
             self._runner.stop(name, self._grace)
@@ -82,14 +101,36 @@ class Sweeper:
         log.info("sweep.run-removed", extra={"run": name})
         return True
 
-    def _sweep_folder(self, job: Job) -> None:
+    def remove_folder(self, job: Job) -> bool:
+        """Remove what an ended job has on the disk. Whether it is gone, and that is on record."""
+        self.turned_at = time.time()
+        with self._removing:
+            if job.key in self._held:
+                return False
+            try:
+                self._discard(job)
+            except OSError as error:
+                log.warning("sweep.folder-stays", extra={"job_id": job.id, "error": str(error)})
+                return False
+            failpoint("sweep.folder-removed")
+            self._store.mark_swept(job.key)
+        return True
+
+    @contextmanager
+    def holding(self, key: int) -> Iterator[None]:
+        """Within the block the job's folder is not removed."""
+        with self._removing:
+            self._held.add(key)
         try:
-            self._discard(job)
-        except OSError as error:
-            log.warning("sweep.folder-stays", extra={"job_id": job.id, "error": str(error)})
-            return
-        failpoint("sweep.folder-removed")
-        self._store.mark_swept(job.key)
+            yield
+        finally:
+            with self._removing:
+                self._held.discard(key)
+            self.wake()
+
+    def _sweep_runs(self) -> set[str]:
+        """Names of the runs that should have gone and stay for now."""
+        return {name for name in self.unclaimed() if not self.remove_run(name)}
 
     def _discard(self, job: Job) -> None:
         try:

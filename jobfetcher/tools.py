@@ -28,7 +28,8 @@ class JobTools:
     lease: Lease
     store: Store
     stop: StopSignal
-    gpus: tuple[str, ...] = ()
+    hold: Callable[[Job], Job] = lambda job: job
+    """``Ledger.hold``; without it a job has whatever the machine gives."""
 
     def together(self, first: Callable[[Stop], object], second: Callable[[Stop], object]) -> None:
         """Run both side by side, each in a thread with a stop signal of its own.
@@ -38,7 +39,7 @@ class JobTools:
         """
         stop = StopSignal()
         with (
-            self.stop.interrupts(lambda: stop.set(self.stop.reason or "shutdown")),
+            self.stop.interrupts(lambda: stop.set(self.stop.reason or "shutdown", self.stop.detail)),
             ThreadPoolExecutor(2, thread_name_prefix=threading.current_thread().name) as pool,
         ):
             futures = [pool.submit(copy_context().run, work, stop) for work in (first, second)]

@@ -10,11 +10,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from jobfetcher.room import Room
 from states import paths
 from states.errors import JobFailed
 from states.job import Job
-
-MIB = 1024 * 1024
 
 
 class Folders:
@@ -33,8 +32,8 @@ class Folders:
     ) -> None:
         self.jobs = base / "jobs"
         self._allowed_images = allowed_images
-        self._min_free = min_free
-        self._free = free
+        self.room = Room(base, min_free, free)
+        """The disk that the jobs' files share."""
 
     def folder(self, job: Job) -> Path:
         """The folder of the job's current run."""
@@ -61,12 +60,8 @@ class Folders:
 
     def _admit_disk(self) -> None:
         self.jobs.mkdir(parents=True, exist_ok=True)
-        free = self._free(self.jobs)
-        if free < self._min_free:
-            raise JobFailed(
-                f"No space left on the worker's disk: {free // MIB} MiB are free, "
-                f"{self._min_free // MIB} MiB must stay free."
-            )
+        if shortage := self.room.shortage():
+            raise JobFailed(shortage)
 
     def prepare(self, job: Job) -> Path:
         """Make the folder of the current run with its output folders. Idempotent."""

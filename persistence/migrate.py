@@ -9,7 +9,7 @@ from pathlib import Path
 from persistence import readonly
 from persistence.engine import translating, writing_engine
 from persistence.errors import StoreUnusable
-from persistence.path import beside, path_of
+from persistence.path import backup_suffix, beside, path_of
 from persistence.upkeep import back_up, make_private, put_in_place
 from persistence.version import HEAD
 
@@ -42,7 +42,7 @@ def _bring_up_to_date(path: Path, revision: str) -> None:
     with suppress(PermissionError):
         path.chmod(0o600)
     if found < revision:
-        back_up(path, beside(path, f".backup-{found}"))
+        back_up(path, beside(path, backup_suffix(found)))
         _migrate(path, revision)
 
 

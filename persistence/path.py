@@ -21,6 +21,11 @@ def url_of(path: Path) -> str:
     return f"{_PREFIX}{path}"
 
 
+def backup_suffix(revision: str) -> str:
+    """What the copy of a file of schema ``revision`` is called, that is made before it is migrated."""
+    return f".backup-{revision}"
+
+
 def beside(path: Path, suffix: str) -> Path:
     """The file that SQLite (or we) keep beside the database: ``-wal``, ``-shm``, ``.new``."""
     return path.with_name(path.name + suffix)

@@ -33,7 +33,21 @@ ALL_UNSENT = (
     f"SELECT jobs.api_id, {', '.join(f'outbox.{field.name}' for field in fields(OutboxRow))} FROM outbox "
     "JOIN jobs ON jobs.key = outbox.job_key WHERE sent_at IS NULL AND NOT jobs.gone ORDER BY outbox.id"
 )
+_IMAGE = "json_object('handler', json_object('image_url', json_extract(jobs.spec, '$.handler.image_url')))"
+_BRIEF = ", ".join(_IMAGE if field.name == "spec" else f"jobs.{field.name}" for field in fields(JobRow))
+_LIVE = "IN ('downloading', 'fetched', 'running', 'uploading')"
+AT_WORK = (
+    f"SELECT (SELECT max(at) FROM moves WHERE job_key = jobs.key), {_BRIEF} FROM jobs "
+    f"WHERE state {_LIVE} ORDER BY worker, key"
+)
+"""Without specifications, which may name thousands of files; only the image is left."""
+LATELY_ENDED = (
+    f"SELECT moves.at, {_BRIEF} FROM moves JOIN jobs ON jobs.key = moves.job_key "
+    f"WHERE moves.target NOT {_LIVE} ORDER BY moves.id DESC LIMIT ?"
+)
+UNSENT_COUNTS = "SELECT job_key, count(*) FROM outbox WHERE sent_at IS NULL GROUP BY job_key"
 FILES = f"SELECT {_columns(FileRow)} FROM files WHERE job_key = ? ORDER BY direction, kind, path"
+FLAGS = "SELECT DISTINCT name FROM flags"
 COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state ORDER BY state"
 
 
@@ -83,6 +97,23 @@ class Reader:
         """What the API has yet to hear of all jobs that are ours, oldest first, each with the job's id."""
         return [(row[0], OutboxRow(*row[1:])) for row in self._query(ALL_UNSENT)]
 
+    def unsent_counts(self) -> dict[int, int]:
+        """How many statuses the API has yet to hear, by the job's key; jobs without any are left out."""
+        return dict(self._query(UNSENT_COUNTS))
+
+    def at_work(self) -> list[tuple[float, JobRow]]:
+        """The jobs that have not ended, oldest first, each with when it came into its state (seconds since
+        the epoch). Of their specifications only the image is there.
+        """
+        return [(row[0], _job(row[1:])) for row in self._query(AT_WORK)]
+
+    def lately_ended(self, limit: int) -> list[tuple[float, JobRow]]:
+        """The jobs that ended last, the latest first, each with when (seconds since the epoch).
+
+        Of their specifications only the image is there.
+        """
+        return [(row[0], _job(row[1:])) for row in self._query(LATELY_ENDED, limit)]
+
     def files(self, key: int) -> list[FileRow]:
         """The job's files that are whole."""
         return [FileRow(*row) for row in self._query(FILES, key)]
@@ -91,15 +122,21 @@ class Reader:
         """How many jobs are in each state; states without one are left out."""
         return dict(self._query(COUNTS))
 
+    def flags(self) -> set[str]:
+        """What stays true of the worker over its restarts (``draining``)."""
+        return {name for (name,) in self._query(FLAGS)}
+
     def _query(self, statement: str, *values: object) -> list[Any]:
-        if self._frozen and readonly.at_work(self._path):
+        if self._frozen and (readonly.at_work(self._path) or readonly.stamp(self._path) != self._stamp):
             self.close()
             self._connect()
         with explaining(self._path):
             return self._connection.execute(statement, values).fetchall()
 
     def _connect(self) -> None:
-        # Taken before opening: a worker that starts in between is noticed by the next query.
+        # Taken before opening: a worker that starts in between, or an operator's request, is noticed by the
+        # next query.
+        self._stamp = readonly.stamp(self._path)
         self._frozen = not readonly.at_work(self._path)
         self._connection: sqlite3.Connection = readonly.connect(self._path)
         try:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from persistence.errors import StoreMissing, StoreUnusable
 from persistence.explain import damaged, explaining
-from persistence.path import beside
+from persistence.path import backup_suffix, beside
 from persistence.version import HEAD, KNOWN
 
 BUSY_SECONDS = 10.0
@@ -40,6 +40,15 @@ def at_work(path: Path) -> bool:
     return beside(path, "-wal").exists()
 
 
+def stamp(path: Path) -> tuple[int, int] | None:
+    """What changes with every write to a database at rest; None if there is no file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 def revision(connection: sqlite3.Connection, path: Path) -> str:
     """The schema revision of the open database. Raises ``StoreUnusable`` if it is not JobFetcher's."""
     with explaining(path):
@@ -56,9 +65,18 @@ def revision(connection: sqlite3.Connection, path: Path) -> str:
     if row[0] not in KNOWN:
         raise StoreUnusable(
             f"The database {path} was written by a newer JobFetcher (its schema is {row[0]}, this version "
-            f"knows {HEAD}); install that version again, or start with another database."
+            f"knows {HEAD}); install that version again, or {_way_back(path)}."
         )
     return str(row[0])
+
+
+def _way_back(path: Path) -> str:
+    """What else to do about a database that is too new."""
+    copies = (beside(path, backup_suffix(revision)) for revision in reversed(KNOWN))
+    copy = next((copy for copy in copies if copy.exists()), None)
+    if copy is None:
+        return "start with another database"
+    return f"go back to the copy from before: jobfetcher db restore {copy}"
 
 
 def check_pages(connection: sqlite3.Connection, path: Path) -> None:

@@ -66,3 +66,13 @@ class FileRow:
     sha256: str
     at: float
     seconds: float
+
+
+@dataclass(frozen=True)
+class LiveJob:
+    """What changes of a job that is not in a terminal state: a few columns, so that one may look often."""
+
+    key: int
+    api_id: str
+    state: str
+    attempts: int

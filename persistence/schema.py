@@ -117,7 +117,7 @@ requests = Table(
     sqlite_autoincrement=True,
 )
 """What an operator asks of the worker. ``arguments`` is a JSON object; ``done_at`` is NULL until it is
-done, or refused, for which ``answer`` is a sentence."""
+done or refused, and ``answer`` then a JSON object: a sentence (``text``) and figures."""
 
 flags = Table(
     "flags",

@@ -1,9 +1,21 @@
 """Every statement the store writes with, built once: building one takes longer than running it."""
 
-from sqlalchemy import Update, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Select,
+    Table,
+    Update,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.dialects import sqlite
 
-from persistence.schema import IS_ENDED, IS_LIVE, files, jobs, moves, outbox
+from persistence.schema import IS_ENDED, IS_LIVE, files, jobs, moves, outbox, requests
 
 _CHANGING = (
     jobs.c.state,
@@ -71,12 +83,48 @@ GET = select(jobs).where(jobs.c.key == bindparam("of_key"))
 FIND = select(jobs).where(_OURS, jobs.c.api_id == bindparam("of_id")).order_by(jobs.c.key.desc())
 ALL = select(jobs).where(_OURS).order_by(jobs.c.key)
 LIVE = select(jobs).where(_OURS, IS_LIVE).order_by(jobs.c.key)
+LIVE_NOW = (
+    select(jobs.c.key, jobs.c.api_id, jobs.c.state, jobs.c.attempts)
+    .where(_OURS, IS_LIVE)
+    .order_by(jobs.c.key)
+)
+_ASKED_FOR = (
+    select(requests.c.id).where(requests.c.job_key == jobs.c.key, requests.c.done_at.is_(None)).exists()
+)
 SWEEPABLE = (
     select(jobs)
-    .where(_OURS, IS_ENDED, jobs.c.swept_at.is_(None), _HEARD)
+    .where(_OURS, IS_ENDED, jobs.c.swept_at.is_(None), _HEARD, ~_ASKED_FOR)
+    .where(jobs.c.gone | (jobs.c.updated_at <= bindparam("ended_by")))
     .order_by(jobs.c.key)
     .limit(bindparam("at_most"))
 )
+UNSWEPT = select(jobs).where(_OURS, IS_ENDED, jobs.c.swept_at.is_(None)).order_by(jobs.c.key)
+_BEFORE: BindParameter[float] = bindparam("ended_by")
+_PAST = select(jobs.c.key).where(_OURS, IS_ENDED, _HEARD, ~_ASKED_FOR, jobs.c.updated_at < _BEFORE)
+_SWEPT_PAST = _PAST.where(jobs.c.swept_at.is_not(None))
+_PAST_REQUEST = (
+    (requests.c.worker == bindparam("of_worker"))
+    & requests.c.job_key.is_(None)
+    & (requests.c.done_at < _BEFORE)
+)
+
+
+def _rows_of(past: Select[tuple[int]]) -> dict[str, tuple[Table, ColumnElement[bool]]]:
+    """What hangs on those jobs, by table. The job itself comes last, for its rows are told by it."""
+    return {
+        "files": (files, files.c.job_key.in_(past)),
+        "outbox": (outbox, outbox.c.job_key.in_(past)),
+        "moves": (moves, moves.c.job_key.in_(past)),
+        "requests": (requests, requests.c.job_key.in_(past) | _PAST_REQUEST),
+        "jobs": (jobs, jobs.c.key.in_(past)),
+    }
+
+
+COUNT_PAST = {
+    name: select(func.count()).select_from(table).where(which)
+    for name, (table, which) in _rows_of(_PAST).items()
+}
+FORGET_PAST = {name: delete(table).where(which) for name, (table, which) in _rows_of(_SWEPT_PAST).items()}
 UNREPORTED = (
     select(jobs)
     .where(_OURS, IS_ENDED, ~jobs.c.gone, jobs.c.key.in_(select(outbox.c.job_key).where(_UNSENT)))
@@ -99,6 +147,8 @@ NEXT_UNSENT = (
     .order_by(outbox.c.id)
     .limit(1)
 )
+_ITS_JOB = select(jobs.c.key).where(jobs.c.key == outbox.c.job_key, _OURS, ~jobs.c.gone)
+COUNT_UNSENT = select(func.count()).select_from(outbox).where(_UNSENT, _ITS_JOB.exists())
 ANY_UNSENT = select(outbox.c.id).where(outbox.c.job_key == bindparam("of_key"), _UNSENT).limit(1)
 
 HISTORY = select(moves).where(moves.c.job_key == bindparam("of_key")).order_by(moves.c.id)

@@ -1,12 +1,12 @@
 """``SqlStore``: what has happened, in one SQLite file. Not persisted = did not happen.
 
 Each writing call is one transaction (job, history and outbox together) and returns once it is on disk.
-One connection writes, under one lock; reading has connections of its own and waits for nobody.
+One connection writes, for one thread at a time, and calls that come together share a commit (see
+``persistence.together``); reading has connections of its own and waits for nobody.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, Select, Update
 from persistence import statements as sql
 from persistence.engine import reading_engine, translating, writing_engine
 from persistence.errors import StoreUnusable
+from persistence.images import PulledImages
 from persistence.mapping import (
     facts_text,
     first_move,
@@ -30,7 +31,8 @@ from persistence.mapping import (
 )
 from persistence.migrate import upgrade
 from persistence.readonly import BUSY_SECONDS
-from persistence.rows import MoveRow, OutboxRow
+from persistence.rows import LiveJob, MoveRow, OutboxRow
+from persistence.together import Together
 from states.errors import StaleJob
 from states.job import Job, JobState, StatusUpdate, Trigger
 from states.ports import StoredFile
@@ -60,13 +62,14 @@ class SqlStore:
         self._worker = worker
         self._clock = clock
         self._on_queued = on_queued
-        self._lock = threading.Lock()
         self.engine = writing_engine(self.path, busy_seconds)
         """The writing side; listen to its events to see, or to break, every write."""
         self._reading = reading_engine(self.path, busy_seconds)
         with translating(self.path):
             self._connection = self.engine.connect()
             self._inode = self._inode_now()
+        self._writing = Together(self._connection)
+        self.images = PulledImages(self._transaction, self._read, clock)
 
     def __enter__(self) -> Self:
         return self
@@ -78,7 +81,7 @@ class SqlStore:
 
     def close(self) -> None:
         """Close the file; waits for a write in progress. Readers first: the last one out folds the log in."""
-        with self._lock:
+        with self._writing.alone():
             self._reading.dispose()
             self._connection.close()
             self.engine.dispose()
@@ -125,6 +128,10 @@ class SqlStore:
         """Jobs that are not in a terminal state, oldest first."""
         return self._jobs(sql.LIVE)
 
+    def live_now(self) -> list[LiveJob]:
+        """The same jobs, but only what changes of them: for those who look every second."""
+        return [LiveJob(**row._asdict()) for row in self._read(sql.LIVE_NOW, of_worker=self._worker)]
+
     def begin(self, job: Job) -> Job:
         """attempts + 1. Raises ``StaleJob``."""
         with self._transaction() as connection:
@@ -158,16 +165,24 @@ class SqlStore:
         return [StoredFile.model_validate(row._asdict()) for row in rows]
 
     def record_file(self, job: Job, file: StoredFile) -> None:
-        """Note a file as done; counts as progress (attempts = 0). Raises ``StaleJob``."""
+        """``record_files`` with a single one."""
+        self.record_files(job, [file])
+
+    def record_files(self, job: Job, files: Sequence[StoredFile]) -> None:
+        """Note files as done; counts as progress (attempts = 0). Raises ``StaleJob``: then none is noted."""
         with self._transaction() as connection:
             row = self._write(connection, sql.PROGRESS, job)
-            columns = {"job_key": job.key, "at": row.updated_at, **file.model_dump()}
-            connection.execute(sql.KEEP_FILE, columns)
+            rows = [{"job_key": job.key, "at": row.updated_at, **file.model_dump()} for file in files]
+            connection.execute(sql.KEEP_FILE, rows)
 
     def unsent(self, limit: int = 1000) -> list[StatusUpdate]:
         """The oldest unsent update of each job that has one, except jobs that are gone; oldest first."""
         rows = self._read(sql.UNSENT, of_worker=self._worker, at_most=limit)
         return [update_from(row) for row in rows]
+
+    def count_unsent(self) -> int:
+        """How many statuses the API has yet to hear, except of jobs that are gone."""
+        return int(self._read(sql.COUNT_UNSENT, of_worker=self._worker)[0][0])
 
     def next_unsent(self, job_key: int) -> StatusUpdate | None:
         """The job's oldest unsent update; None if there is none, or the job is gone."""
@@ -192,9 +207,34 @@ class SqlStore:
         """Jobs that have ended while the API has yet to hear of it, oldest first."""
         return self._jobs(sql.UNREPORTED)
 
-    def sweepable(self, limit: int = 1000) -> list[Job]:
-        """Jobs that have ended, are reported and not yet marked as swept, oldest first."""
-        return self._jobs(sql.SWEEPABLE, at_most=limit)
+    def sweepable(self, limit: int = 1000, keep_seconds: float = 0.0) -> list[Job]:
+        """Jobs that have ended, are reported and not yet marked as swept, oldest first.
+
+        Nothing must have happened to them for ``keep_seconds``, except to those that are gone. Left out are
+        jobs that an open request is about.
+        """
+        ended_by = self._clock() - keep_seconds
+        return self._jobs(sql.SWEEPABLE, at_most=limit, ended_by=ended_by)
+
+    def unswept(self) -> list[Job]:
+        """Jobs that have ended and are not marked as swept, reported or not, oldest first."""
+        return self._jobs(sql.UNSWEPT)
+
+    def count_past(self, seconds: float) -> dict[str, int]:
+        """How many rows ``forget_past`` would delete, by table, were every ended job swept."""
+        values = {"of_worker": self._worker, "ended_by": self._clock() - seconds}
+        return {name: int(self._read(count, **values)[0][0]) for name, count in sql.COUNT_PAST.items()}
+
+    def forget_past(self, seconds: float) -> dict[str, int]:
+        """Delete all rows of jobs that ended that long ago, are reported and swept; returns their numbers.
+
+        A lease that the API delivers again is recognised by its row: be generous.
+        """
+        values = {"of_worker": self._worker, "ended_by": self._clock() - seconds}
+        with self._transaction() as connection:
+            return {
+                name: connection.execute(forget, values).rowcount for name, forget in sql.FORGET_PAST.items()
+            }
 
     def mark_swept(self, key: int) -> None:
         """Nothing of the job is left on this machine."""
@@ -248,10 +288,8 @@ class SqlStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with self._lock, translating(self.path):
-            self.check_file()
-            with self._connection.begin():
-                yield self._connection
+        with translating(self.path), self._writing.call(self.check_file) as connection:
+            yield connection
 
     def _jobs(self, statement: Select[Any], **values: object) -> list[Job]:
         return [job_from(row) for row in self._read(statement, of_worker=self._worker, **values)]

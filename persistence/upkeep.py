@@ -4,6 +4,7 @@ import os
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from persistence import readonly
@@ -11,6 +12,8 @@ from persistence.errors import StoreUnusable
 from persistence.explain import damaged, explaining
 from persistence.path import beside
 from persistence.version import HEAD
+
+_LIVE = "('downloading', 'fetched', 'running', 'uploading')"
 
 
 class BackupExists(Exception):
@@ -24,6 +27,8 @@ class Health:
     revision: str
     """Schema revision."""
     jobs: int
+    live: int
+    """How many of them have not ended."""
     bytes: int
 
     @property
@@ -44,8 +49,8 @@ def check(path: Path, thorough: bool = False) -> Health:
         with explaining(path):
             if thorough:
                 _check_content(connection, path)
-            jobs = connection.execute("SELECT count(*) FROM jobs").fetchone()[0]
-            return Health(revision, jobs, path.stat().st_size)
+            jobs, live = connection.execute(f"SELECT count(*), total(state IN {_LIVE}) FROM jobs").fetchone()
+            return Health(revision, jobs, int(live), path.stat().st_size)
 
 
 def save(path: Path, target: Path) -> Health:
@@ -67,6 +72,34 @@ def save(path: Path, target: Path) -> Health:
     finally:
         new.unlink(missing_ok=True)
     return health
+
+
+def restore(path: Path, copy: Path) -> tuple[Health, Path | None]:
+    """Put a copy in the database's place, which nobody may use. Returns where the old one is kept, if any.
+
+    Whatever dies in between: under the name is one of the two, whole. Raises what ``check`` of the copy
+    raises.
+    """
+    health = check(copy, thorough=True)
+    new = beside(path, ".new")
+    with explaining(path):
+        make_private(new)
+        with closing(readonly.connect(copy)) as source, closing(sqlite3.connect(new)) as target:
+            source.backup(target)
+        kept = _set_aside(path) if path.exists() else None
+        put_in_place(new, path)
+    return health, kept
+
+
+def _set_aside(path: Path) -> Path:
+    """Give the file a second name, with its log, which must not be replayed into another file."""
+    kept = next(p for n in count(1) if not (p := beside(path, f".replaced-{n}")).exists())
+    if (log := beside(path, "-wal")).exists():
+        os.link(log, beside(kept, "-wal"))
+    os.link(path, kept)
+    for leftover in (log, beside(path, "-shm")):
+        leftover.unlink(missing_ok=True)
+    return kept
 
 
 def back_up(path: Path, backup: Path) -> None:
@@ -97,21 +130,12 @@ def put_in_place(new: Path, path: Path) -> None:
 
 def _copied_at_rest(path: Path, new: Path) -> bool:
     """Copy once. False if a worker began to write a file that was taken for one at rest."""
-    at_rest, before = not readonly.at_work(path), _stamp(path)
+    at_rest, before = not readonly.at_work(path), readonly.stamp(path)
     with closing(readonly.connect(path)) as source, explaining(path):
         readonly.revision(source, path)
         with closing(sqlite3.connect(new)) as target:
             source.backup(target)
-    return not at_rest or (not readonly.at_work(path) and before == _stamp(path))
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes with every write; None if there is no file."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_mtime_ns, found.st_size
+    return not at_rest or (not readonly.at_work(path) and before == readonly.stamp(path))
 
 
 def _check_content(connection: sqlite3.Connection, path: Path) -> None:

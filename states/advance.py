@@ -23,37 +23,42 @@ def _move(job: Job, store: Store, tools: Tools) -> Job:
         return _commit(store, job, Outcome(job, Trigger.GONE))
     if job.attempts >= MAX_ATTEMPTS:
         return _commit(store, job, Outcome(_given_up(job), Trigger.FAILED))
-    job = store.begin(job)
+    before = job.attempts
     try:
+        tools.stop.check()
         if needs_lease(job):
-            job = _confirmed(job, store, tools)
+            # Waiting for the API is no try: a death meanwhile is not the job's fault.
+            tools.lease.confirm(job, tools.stop)
+        job = store.begin(job)
         outcome = STEPS[job.state](job, tools)
     except JobGone:
         outcome = Outcome(store.get(job.key), Trigger.GONE)
     except JobFailed as failure:
         outcome = Outcome(store.get(job.key).with_facts(detail=str(failure)), Trigger.FAILED)
     except Paused:
-        if not _given_back(job, store):
+        if _counts(job, before, store):
             store.forgive(job)
         raise
     except Exception as bug:
-        again = store.begin(job) if _given_back(job, store) else store.get(job.key)
-        job = store.note(again.with_facts(stumbled=f"{type(bug).__name__}: {bug}"))
+        tried = store.get(job.key) if _counts(job, before, store) else store.begin(job)
+        job = store.note(tried.with_facts(stumbled=f"{type(bug).__name__}: {bug}"))
         tools.stumbled(job, bug)
         return job
     return _commit(store, job, outcome)
 
 
-def _confirmed(begun: Job, store: Store, tools: Tools) -> Job:
-    """The job, known to be ours. Waiting for the API is no try: a death meanwhile is not the job's fault."""
-    store.forgive(begun)
-    tools.lease.confirm(begun, tools.stop)
-    return store.begin(begun)
+def fail(job: Job, store: Store, detail: str) -> Job:
+    """The job, ended in ``error`` without a step; ``detail`` is a sentence for its owner.
+
+    For a live job that nobody works for. Raises ``StaleJob``.
+    """
+    return _commit(store, job, Outcome(job.with_facts(detail=detail), Trigger.FAILED))
 
 
-def _given_back(begun: Job, store: Store) -> bool:
-    """Whether the attempt no longer counts: the step settled down to wait, or made progress."""
-    return store.get(begun.key).attempts < begun.attempts
+def _counts(job: Job, before: int, store: Store) -> bool:
+    """Whether an attempt is on record. Not if none was begun, the step settled down to wait, or it made
+    progress."""
+    return store.get(job.key).attempts > before
 
 
 def _commit(store: Store, before: Job, outcome: Outcome) -> Job:

@@ -51,7 +51,8 @@ class Trigger(StrEnum):
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    # Each job's texts are its own: a cache of them would only grow.
+    model_config = ConfigDict(frozen=True, cache_strings="none")
 
 
 class Run(_Frozen):
@@ -80,13 +81,27 @@ class Exit(_Frozen):
         return self.code == 0 and not self.reason
 
 
+class Share(_Frozen):
+    """The part of the machine that a job holds, besides GPUs. Neither is limited: all of it."""
+
+    cpu_cores: float | None = None
+    memory: int | None = None
+    """MiB."""
+
+    @property
+    def is_whole(self) -> bool:
+        return self.cpu_cores is None and self.memory is None
+
+
 class Facts(_Frozen):
     """What was observed on the way, and must survive a crash."""
 
     image_id: str | None = None
     """The exact image this run uses: tags move."""
+    share: Share | None = None
+    """What the job holds of the machine until its end; None: nothing yet."""
     gpus: tuple[str, ...] = ()
-    """UUIDs of the GPUs promised to this run."""
+    """UUIDs of the GPUs that the job holds until its end."""
     run: Run | None = None
     """The container, once it is created."""
     exit: Exit | None = None
@@ -149,8 +164,8 @@ class Job(_Frozen):
         return self.model_copy(update={"state": state, "told": told, "attempts": 0, "facts": facts})
 
     def run_again(self) -> Self:
-        """The same job with a new run ahead of it and nothing known about that run."""
-        facts = Facts(detail=self.facts.detail)
+        """The same job with a new run ahead, of which nothing is known. It keeps what it holds."""
+        facts = Facts(share=self.facts.share, gpus=self.facts.gpus, detail=self.facts.detail)
         return self.model_copy(update={"run": self.run + 1, "facts": facts})
 
 

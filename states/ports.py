@@ -4,7 +4,7 @@ Every call may block; each that can block for long takes the job's ``Stop`` and 
 error (``Paused`` or ``JobGone``) soon after it is set.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -89,7 +89,13 @@ class Store(Protocol):
     def files(self, job: Job, direction: str) -> list[StoredFile]: ...
 
     def record_file(self, job: Job, file: StoredFile) -> None:
-        """Note a file as done; counts as progress (attempts = 0). Idempotent; safe from any thread."""
+        """``record_files`` with a single one."""
+
+    def record_files(self, job: Job, files: Sequence[StoredFile]) -> None:
+        """Note files as done, at once; counts as progress (attempts = 0).
+
+        Idempotent; safe from any thread.
+        """
 
     def unsent(self, limit: int = 1000) -> list[StatusUpdate]:
         """The oldest unsent update of each job that has one, except jobs that are gone."""
@@ -198,9 +204,12 @@ class Tools(Protocol):
     def lease(self) -> Lease: ...
     @property
     def stop(self) -> Stop: ...
-    @property
-    def gpus(self) -> tuple[str, ...]:
-        """UUIDs of the GPUs that a new run gets."""
+    def hold(self, job: Job) -> Job:
+        """The job with its share of the machine and its GPUs among its facts, committed.
+
+        Idempotent; what it holds stays its own until its end, and is replaced only where it vanished before
+        the container was made. ``Paused`` with a sentence while it cannot be had.
+        """
 
     def together(self, first: Callable[[Stop], object], second: Callable[[Stop], object]) -> None:
         """Run both side by side, each with a ``Stop`` of its own that follows the job's.

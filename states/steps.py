@@ -41,21 +41,23 @@ def accept(job: Job, tools: Tools) -> Outcome:
 
 def download(job: Job, tools: Tools) -> Outcome:
     """Inputs and image, side by side. Safe twice: whole files are skipped, a pull is repeatable."""
+    job = tools.hold(job)
     folder = tools.workspace.prepare(job)
     image: list[str] = []
     tools.together(
         lambda stop: tools.transfers.download(job, folder, stop),
         lambda stop: image.append(tools.runner.prepare(job.spec, stop)),
     )
-    return Outcome(job.with_facts(image_id=image[0], gpus=tools.gpus), Trigger.DOWNLOADED)
+    return Outcome(job.with_facts(image_id=image[0]), Trigger.DOWNLOADED)
 
 
 def run(job: Job, tools: Tools) -> Outcome:
     """Start or adopt the container and wait for its end.
 
-    Safe twice: the intent (name, image, GPUs) was committed with the move into this state, the
-    container's id is committed before it is started, and a started container is only ever adopted.
+    Safe twice: the intent (name, image, share, GPUs) was committed before, the container's id is
+    committed before it is started, and a started container is only ever adopted.
     """
+    job = tools.hold(job)
     try:
         created = tools.runner.create(job, tools.workspace.folder(job), tools.stop)
         job = tools.note(job.with_facts(run=created))

@@ -1,6 +1,6 @@
 """``FakeStore``: ``states.ports.Store`` in memory. The contract suite holds it to what ``SqlStore`` does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import RLock
 
 from states.errors import StaleJob
@@ -66,9 +66,12 @@ class FakeStore:
         return [self._files[at] for at in sorted(self._files) if at[:2] == (job.key, direction)]
 
     def record_file(self, job: Job, file: StoredFile) -> None:
+        self.record_files(job, [file])
+
+    def record_files(self, job: Job, files: Sequence[StoredFile]) -> None:
         with self._lock:
             self._write(job, attempts=0)
-            self._files[job.key, file.direction, file.kind, file.path] = file
+            self._files |= {(job.key, file.direction, file.kind, file.path): file for file in files}
 
     def unsent(self, limit: int = 1000) -> list[StatusUpdate]:
         oldest = {u.job_key: u for u in reversed(self._waiting()) if not self.jobs[u.job_key].gone}

@@ -197,6 +197,9 @@ class FakeTools:
         first(self.stop)
         second(self.stop)
 
+    def hold(self, job: Job) -> Job:
+        return job if job.facts.gpus == self.gpus else self._store.note(job.with_facts(gpus=self.gpus))
+
     def note(self, job: Job) -> Job:
         return self._store.note(job)
 

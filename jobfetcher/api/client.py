@@ -7,11 +7,9 @@ import base64
 import json
 import time
 from collections.abc import Callable
-from email.utils import parsedate_to_datetime
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
-import requests
 from pydantic import ValidationError
 
 from jobfetcher.api.auth import Auth
@@ -32,7 +30,7 @@ class ApiClient:
     """Talks to the API at ``url``, which may have a path. Safe from any thread.
 
     ``timeout`` is in seconds, for the connection and for each read; ``session`` makes one session of
-    requests per thread. Every call raises the errors of ``jobfetcher.api.errors``.
+    requests per thread (default: a plain one). Every call raises the errors of ``jobfetcher.api.errors``.
     """
 
     def __init__(
@@ -40,7 +38,7 @@ class ApiClient:
         url: str,
         auth: Auth,
         timeout: Timeout = (10.0, 30.0),
-        session: SessionMaker = requests.Session,
+        session: SessionMaker | None = None,
         *,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -218,6 +216,8 @@ def _issued_at(token: str) -> float | None:
 
 
 def _seconds(date: str) -> float | None:
+    from email.utils import parsedate_to_datetime
+
     try:
         return parsedate_to_datetime(date).timestamp()
     except (ValueError, TypeError):

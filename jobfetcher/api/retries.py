@@ -87,7 +87,9 @@ class Backoff:
 class Policy:
     """How often one call is tried, and the delays between in seconds."""
 
-    tries: int = 6
+    tries: int = 4
+    """They repeat within each try of a job, whose own waits are longer: more of them would make the herd
+    after an outage larger."""
     first: float = 1.0
     factor: float = 2.0
     limit: float = 30.0

@@ -2,23 +2,24 @@
 
 Sessions of requests are not safe to share, so each thread has its own. The service closes
 connections that idle for 5 s; ours are dropped a little earlier, so that none breaks under a request.
+
+requests and urllib3 take longer to load than all of ours: they are loaded at the first exchange.
 """
 
 import os
-import ssl
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import requests
-import urllib3
-from requests.auth import AuthBase
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from jobfetcher._version import __version__
 from jobfetcher.api.errors import ApiAnswer, Unreachable
+
+if TYPE_CHECKING:
+    import requests
 
 USER_AGENT = f"jobfetcher/{__version__}"
 IDLE_SECONDS = 4.0
@@ -31,7 +32,9 @@ _PATIENCE = 4
 
 Timeout = tuple[float, float]
 """Seconds for the connection, and for each read."""
-SessionMaker = Callable[[], requests.Session]
+SessionMaker = Callable[[], "requests.Session"]
+Signer = Callable[["requests.PreparedRequest"], "requests.PreparedRequest"]
+"""Gives a request its token."""
 
 
 @dataclass(frozen=True)
@@ -49,28 +52,28 @@ class Answer:
         return self.body.decode("utf-8", "replace")
 
 
-class Bearer(AuthBase):
+class Bearer:
     """Sets the token. Given as ``auth=`` so that a ``.netrc`` of the machine cannot replace it."""
 
     def __init__(self, token: str) -> None:
         self._token = token
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def __call__(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
         request.headers["Authorization"] = f"Bearer {self._token}"
         return request
 
 
-class NoAuth(AuthBase):
+class NoAuth:
     """Sends no Authorization, not even one from a ``.netrc``."""
 
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def __call__(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
         return request
 
 
 class _Line(threading.local):
     """One thread's session."""
 
-    session: requests.Session | None = None
+    session: "requests.Session | None" = None
     last_used: float = float("-inf")
 
 
@@ -80,7 +83,7 @@ class Wire:
     def __init__(
         self,
         timeout: Timeout = (10.0, 30.0),
-        session: SessionMaker = requests.Session,
+        session: SessionMaker | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout = timeout
@@ -89,12 +92,12 @@ class Wire:
         self._line = _Line()
         self._sessions: weakref.WeakSet[requests.Session] = weakref.WeakSet()
 
-    def send(self, method: str, url: str, call: str, auth: AuthBase, *, again: bool = False) -> Answer:
+    def send(self, method: str, url: str, call: str, auth: Signer, *, again: bool = False) -> Answer:
         """One exchange. ``call`` names it in errors. Raises ``Unreachable``.
 
         ``again``: the request may be sent once more if a reused connection turns out to be broken.
         """
-        session, reused = self._session()
+        session, reused = self._session(url)
         try:
             return self._exchange(session, method, url, call, auth)
         except Unreachable as error:
@@ -110,12 +113,17 @@ class Wire:
         for session in list(self._sessions):
             session.close()
 
-    def _session(self) -> tuple[requests.Session, bool]:
+    def _session(self, url: str) -> "tuple[requests.Session, bool]":
+        from requests.utils import get_environ_proxies
+
         line = self._line
         if line.session is None:
-            line.session = self._make()
+            line.session = (self._make or _plain_session)()
             line.session.headers["User-Agent"] = USER_AGENT
             line.session.verify = certificates() or True
+            # Once and not for each request: going through the environment takes as long as the rest of it.
+            line.session.proxies = get_environ_proxies(url)
+            line.session.trust_env = False
             self._sessions.add(line.session)
         fresh = self._clock() - line.last_used < IDLE_SECONDS
         if not fresh:
@@ -123,8 +131,11 @@ class Wire:
         return line.session, fresh
 
     def _exchange(
-        self, session: requests.Session, method: str, url: str, call: str, auth: AuthBase
+        self, session: "requests.Session", method: str, url: str, call: str, auth: Signer
     ) -> Answer:
+        import requests
+        import urllib3
+
         deadline = self._clock() + sum(self._timeout) * _PATIENCE
         try:
             with session.request(method, url, auth=auth, timeout=self._timeout, stream=True) as response:
@@ -137,12 +148,12 @@ class Wire:
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Answer(call, response.status_code, headers, body)
 
-    def _same_method(self, response: requests.Response, method: str, call: str) -> None:
+    def _same_method(self, response: "requests.Response", method: str, call: str) -> None:
         if response.request.method != method:  # a redirected PUT that went on as GET has stored nothing
             status = response.history[0].status_code
             raise ApiAnswer(call, status, "It redirects to another address; set API_URL to that one.")
 
-    def _read(self, response: requests.Response, call: str, deadline: float) -> bytes:
+    def _read(self, response: "requests.Response", call: str, deadline: float) -> bytes:
         body = bytearray()
         while piece := response.raw.read1(_PIECE, decode_content=True):
             body += piece
@@ -151,6 +162,12 @@ class Wire:
             if self._clock() > deadline:
                 raise Unreachable(call, "the answer comes too slowly", sent=True)
         return bytes(body)
+
+
+def _plain_session() -> "requests.Session":
+    import requests
+
+    return requests.Session()
 
 
 def certificates() -> str | None:
@@ -175,35 +192,49 @@ def _second(error: BaseException) -> BaseException | None:
     return next((arg for arg in error.args if isinstance(arg, BaseException)), None)
 
 
-_NEVER_SENT = (
-    ssl.SSLCertVerificationError,
-    requests.exceptions.ProxyError,
-    requests.exceptions.ConnectTimeout,
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-)
+@cache
+def _never_sent() -> tuple[type[BaseException], ...]:
+    import ssl
+
+    import requests
+    import urllib3
+
+    return (
+        ssl.SSLCertVerificationError,
+        requests.exceptions.ProxyError,
+        requests.exceptions.ConnectTimeout,
+        urllib3.exceptions.NewConnectionError,
+        urllib3.exceptions.ConnectTimeoutError,
+    )
 
 
 def _may_have_arrived(error: BaseException) -> bool:
-    return not any(isinstance(cause, _NEVER_SENT) for cause in _chain(error))
+    return not any(isinstance(cause, _never_sent()) for cause in _chain(error))
 
 
 def _broken(error: BaseException | None) -> bool:
     return any(isinstance(cause, ConnectionResetError | BrokenPipeError) for cause in _chain(error))
 
 
-_WORDS: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
-    ((urllib3.exceptions.NameResolutionError,), "there is no such host"),
-    ((ConnectionRefusedError,), "connection refused"),
-    ((ssl.SSLError,), "the secure connection (TLS) failed; check the date and the certificates"),
-    ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "it timed out"),
-)
+@cache
+def _words() -> tuple[tuple[tuple[type[Exception], ...], str], ...]:
+    import ssl
+
+    import requests
+    import urllib3
+
+    return (
+        ((urllib3.exceptions.NameResolutionError,), "there is no such host"),
+        ((ConnectionRefusedError,), "connection refused"),
+        ((ssl.SSLError,), "the secure connection (TLS) failed; check the date and the certificates"),
+        ((requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError), "it timed out"),
+    )
 
 
 def reason(error: BaseException) -> str:
     """Why there was no answer, in a few words without any address."""
     causes = list(_chain(error))
-    for kinds, words in _WORDS:
+    for kinds, words in _words():
         if any(isinstance(cause, kinds) for cause in causes):
             return words
     strerror = next((c.strerror for c in causes if isinstance(c, OSError) and c.strerror), None)

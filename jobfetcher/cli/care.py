@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ from jobfetcher.cli import look
 
 if TYPE_CHECKING:
     from jobfetcher.doctor import Check
+    from jobfetcher.environment import Found
+    from jobfetcher.settings import Settings
     from persistence.rows import OutboxRow
 
 COLOURS = {"ok": "green", "warning": "yellow", "failed": "red", "skipped": "dim"}
@@ -68,12 +71,15 @@ def print_config(json_wanted: bool) -> int:
     from jobfetcher.environment import read_env_file
     from jobfetcher.settings import SettingsError, find, load
 
-    problem, effective = "", {}
+    problem = ""
+    effective: dict[str, Any] = {}
+    found = find(os.environ, read_env_file())
     try:
-        effective = load().model_dump()
+        settings = load()
+        effective, found = _with_host_folder(settings, found)
     except SettingsError as error:
         problem = str(error)
-    rows = config_rows(effective, find(os.environ, read_env_file()))
+    rows = config_rows(effective, found)
     if json_wanted:
         look.as_json(rows)
     else:
@@ -81,6 +87,26 @@ def print_config(json_wanted: bool) -> int:
     if problem:
         print(f"jobfetcher: {problem}", file=sys.stderr)
     return 2 if problem else 0
+
+
+def _with_host_folder(
+    settings: "Settings", found: "dict[str, Found]"
+) -> "tuple[dict[str, Any], dict[str, Found]]":
+    """The settings and their origins, with what the worker would find out about its own container."""
+    from jobfetcher.app import host_folder
+    from jobfetcher.environment import Found
+    from jobfetcher.runners.mounts import is_container
+    from states.errors import Paused
+
+    effective = settings.model_dump()
+    if settings.runner != "docker" or settings.path_host_base is not None or not is_container():
+        return effective, found
+    with suppress(Paused):
+        name = host_folder(settings).name()
+        if not name.doubt:
+            effective["path_host_base"] = name.folder
+            found = {**found, "path_host_base": Found(str(name.folder), "PATH_HOST_BASE", name.origin)}
+    return effective, found
 
 
 def config_rows(effective: Mapping[str, Any], found: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -131,30 +157,6 @@ def _config_table(rows: Iterable[Mapping[str, Any]]) -> Any:
             look.plain(row["description"]),
         )
     return table
-
-
-def print_hardware(json_wanted: bool) -> None:
-    """Print what the machine has and what the API is told. Complete settings are not needed for that."""
-    from jobfetcher.app import resources
-    from jobfetcher.hardware import collect
-    from jobfetcher.settings import Settings, SettingsError, load
-
-    found = collect()
-    try:
-        settings = load()
-    except SettingsError:
-        settings = Settings.model_construct()  # the defaults: no groups, no waiting
-    offered = resources(settings, found).model_dump()
-    if json_wanted:
-        look.as_json({"has": asdict(found), "offered": offered})
-        return
-    print(f"memory     {found.memory} MiB\nCPU cores  {found.cpu_cores}")
-    for gpu in found.gpus or ():
-        look.draw(look.plain(f"GPU        {gpu.model}, {gpu.memory} MiB, {gpu.architecture}, {gpu.uuid}"))
-    if not found.gpus:
-        print("GPU        none")
-    told = ", ".join(f"{name}={value}" for name, value in offered.items() if value not in (None, (), 0))
-    look.draw(look.plain(f"\nThe API is told: {told}"))
 
 
 def print_outbox(unsent: "Sequence[tuple[str, OutboxRow]]", json_wanted: bool) -> None:

@@ -8,16 +8,18 @@ import sys
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from jobfetcher._version import __version__
-from jobfetcher.cli import operate
+from jobfetcher.cli import control, operate
 from jobfetcher.cli.options import Base, JobId, Json
+from jobfetcher.cli.quick import QuickGroup, quicken
 
 app = typer.Typer(
     name="jobfetcher",
+    cls=QuickGroup,
     help="Worker of DECODE OpenCloud: fetches analysis jobs, runs their containers, and survives anything.",
     epilog="Settings come from environment variables and the file .env; see .env.example.",
     no_args_is_help=True,
@@ -97,19 +99,19 @@ def jobs(
     path_base: Base = None,
 ) -> None:
     """List the jobs of this machine, whether the worker runs or not."""
-    from jobfetcher.cli import look, moments
+    from jobfetcher.cli import listing, look, moments
 
     if watch and as_json:
         raise typer.BadParameter("--watch draws for people; without it --json prints what there is.")
     states = [*map(str, state or []), *(["error"] if failed else [])] or None
-    wanted = look.Wanted(states, limit, moments.ago(since) if since else None)
+    wanted = listing.Wanted(path_base, states, limit, moments.ago(since) if since else None)
     with look.database(path_base) as reader, suppress(KeyboardInterrupt):
         if watch:
             from jobfetcher.cli.watching import watch_jobs
 
             watch_jobs(reader, wanted)
         else:
-            look.print_jobs(wanted.rows(reader), reader, as_json)
+            listing.print_jobs(wanted, reader, as_json)
 
 
 @app.command(epilog="Example: jobfetcher show 17 --json | jq .moves")
@@ -118,7 +120,7 @@ def show(job_id: JobId, as_json: Json = False, path_base: Base = None) -> None:
     from jobfetcher.cli import look
 
     with look.database(path_base) as reader:
-        look.print_job(look.one(reader, job_id), reader, as_json)
+        look.print_job(look.one(reader, job_id), reader, as_json, path_base)
 
 
 @app.command(epilog="Example: jobfetcher graph --format dot | dot -Tsvg > machine.svg")
@@ -159,6 +161,7 @@ def demo(
 
 
 app.add_typer(operate.app)
+app.add_typer(control.app)
 
 
 @app.command()
@@ -167,22 +170,29 @@ def version(as_json: Json = False) -> None:
     print(f'{{"version": "{__version__}"}}' if as_json else __version__)
 
 
-def _fail(message: str, code: int) -> NoReturn:
-    print(f"jobfetcher: {message}", file=sys.stderr)
-    raise SystemExit(code)
+quicken(app)
 
 
 def main() -> None:
-    """Entry point. What a person can mend ends in one message and no traceback."""
-    from jobfetcher.cli.look import Unanswerable
-    from persistence.errors import StoreUnavailable, StoreUnusable
-
+    """Run the command that was asked for. What a person can mend ends in one message and no traceback."""
     try:
         app()
-    except Unanswerable as error:
-        _fail(str(error), error.code)
-    except (StoreUnavailable, StoreUnusable) as error:
-        _fail(str(error), 1)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone; Python would complain about it at exit
         raise SystemExit(0) from None
+    except Exception as error:
+        code = _code(error)
+        if code is None:
+            raise
+        print(f"jobfetcher: {error}", file=sys.stderr)
+        raise SystemExit(code) from None
+
+
+def _code(error: Exception) -> int | None:
+    """What the command ends with where the error is a sentence for people."""
+    from jobfetcher.cli.look import Unanswerable
+    from persistence.errors import StoreUnavailable, StoreUnusable
+
+    if isinstance(error, Unanswerable):
+        return error.code
+    return 1 if isinstance(error, StoreUnavailable | StoreUnusable) else None

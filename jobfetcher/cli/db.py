@@ -1,5 +1,7 @@
 """``jobfetcher db``: looking after the worker's database."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,26 +49,62 @@ def upgrade(as_json: Json = False, path_base: Base = None) -> None:
 
     The worker does the same when it starts.
     """
-    from jobfetcher.cli import look, operate
-    from jobfetcher.supervisor import EXIT_LOCKED, Locked, state_lock
+    from jobfetcher.cli import look
     from persistence import migrate, upkeep
     from persistence.path import url_of
 
     file = look.database_file(path_base)
     upkeep.check(file)  # there must be one: nothing is made anew here
-    try:
-        with state_lock(operate.base(path_base)):
-            migrate.upgrade(url_of(file))
-    except Locked as error:
-        raise look.Unanswerable(str(error), EXIT_LOCKED) from None
+    with _alone(path_base):
+        migrate.upgrade(url_of(file))
     _print(file, upkeep.check(file), "is up to date", as_json)
 
 
-def _print(file: Path, health: "Health", what: str, as_json: bool) -> None:
+@app.command(epilog="Example: jobfetcher db restore /data/jobfetcher.db.backup-0002")
+def restore(
+    copy: Annotated[Path, typer.Argument(metavar="PATH", help="A copy that 'db backup' or an upgrade made.")],
+    as_json: Json = False,
+    path_base: Base = None,
+) -> None:
+    """Put a copy in the database's place, for an older JobFetcher say. The worker must not run.
+
+    What was there before is kept beside it. Jobs that were at work when the copy was made go on from
+    there, although they may have ended since: drain the worker before an upgrade.
+    """
+    from jobfetcher.cli import look
+    from persistence import upkeep
+
+    file = look.database_file(path_base)
+    with _alone(path_base):
+        health, kept = upkeep.restore(file, copy)
+    extra = {"kept": str(kept) if kept else None}
+    _print(file, health, f"is what {copy} was", as_json, extra)
+    if not as_json and kept:
+        print(f"What was there before is kept as {kept}.")
+    if not as_json and health.live:
+        print(f"Not ended when it was made, so they go on from there: {health.live}.")
+
+
+@contextmanager
+def _alone(path_base: Path | None) -> Iterator[None]:
+    """No worker uses the database meanwhile."""
+    from jobfetcher.cli import look, operate
+    from jobfetcher.supervisor import EXIT_LOCKED, Locked, state_lock
+
+    try:
+        with state_lock(operate.base(path_base)):
+            yield
+    except Locked as error:
+        raise look.Unanswerable(str(error), EXIT_LOCKED) from None
+
+
+def _print(
+    file: Path, health: "Health", what: str, as_json: bool, extra: Mapping[str, object] | None = None
+) -> None:
     from jobfetcher.cli import look
 
     if as_json:
-        look.as_json({"path": str(file), **asdict(health)})
+        look.as_json({"path": str(file), **asdict(health), **(extra or {})})
         return
     older = "; the next start of the worker upgrades it" if health.is_older else ""
     jobs = "1 job" if health.jobs == 1 else f"{health.jobs} jobs"

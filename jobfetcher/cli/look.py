@@ -2,14 +2,19 @@
 not; rich is loaded only where a table is drawn."""
 
 import json
+import os
+import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jobfetcher.cli import moving
 from jobfetcher.environment import database_url
+from jobfetcher.units import size as size  # others find it here too
+from jobfetcher.units import span as span
 from persistence import path
 from persistence.reader import JobRow, MoveRow, Reader, open_reader
 
@@ -55,30 +60,6 @@ def one(reader: Reader, job_id: str) -> JobRow:
     return rows[0]
 
 
-def span(seconds: float) -> str:
-    """``0.3 s``, ``12 s``, ``3 min 20 s``, ``2 h 5 min``, ``3 d 4 h``."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    whole = int(seconds)
-    for size, name, smaller, lesser in (
-        (86400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if whole >= size:
-            return f"{whole // size} {name} {whole % size // smaller} {lesser}"
-    return f"{whole} s"
-
-
-def size(count: float) -> str:
-    """Bytes for people: ``17 B``, ``1.4 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"
-
-
 def clock(seconds: float) -> str:
     """Local date and time."""
     return datetime.fromtimestamp(seconds, UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
@@ -89,8 +70,8 @@ def as_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def summary(row: JobRow, unsent: int) -> dict[str, Any]:
-    """A job in one line, for programs and for the table."""
+def summary(row: JobRow, unsent: int, meters: moving.Meters = moving.NOTHING) -> dict[str, Any]:
+    """A job in one line, for programs and for the table. ``meters`` tell what is under way."""
     return {
         "id": row.api_id,
         "state": row.state,
@@ -102,69 +83,26 @@ def summary(row: JobRow, unsent: int) -> dict[str, Any]:
         "told": row.told,
         "unsent": unsent,
         "gone": bool(row.gone),
+        "progress": [] if row.state in TERMINAL else meters.get(str(row.key), []),
         "detail": row.facts.get("detail") or "",
     }
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which jobs are asked for."""
-
-    states: list[str] | None
-    limit: int
-    since: float | None
-    """Seconds since the epoch."""
-
-    def rows(self, reader: Reader) -> list[JobRow]:
-        return reader.jobs(self.states, self.limit, self.since)
-
-
-def job_lines(rows: Sequence[JobRow], reader: Reader) -> list[dict[str, Any]]:
-    """``summary`` of each."""
-    return [summary(row, len(reader.outbox(row.key, only_unsent=True))) for row in rows]
-
-
-def print_jobs(rows: Sequence[JobRow], reader: Reader, json_wanted: bool) -> None:
-    """The list of jobs."""
-    lines = job_lines(rows, reader)
-    if json_wanted:
-        as_json(lines)
-    elif not lines:
-        print("No such jobs, or none yet.")
-    else:
-        draw(jobs_table(lines))
-
-
-def jobs_table(lines: Iterable[dict[str, Any]]) -> "RenderableType":
-    """The table of ``summary`` lines."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, justify in (("ID", "right"), ("STATE", "left"), ("FOR", "right"), ("RUN", "right")):
-        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich's Literal
-    table.add_column("IMAGE", overflow="ellipsis", no_wrap=True, max_width=40)
-    table.add_column("UNSENT", justify="right")
-    table.add_column("DETAIL", overflow="ellipsis", no_wrap=True)
-    for line in lines:
-        state = f"[{COLOURS.get(line['state'], 'yellow')}]{line['state']}[/]"
-        ended = line["state"] in TERMINAL
-        lasted = line["since"] - line["created"] if ended else time.time() - line["since"]
-        detail = line["detail"].splitlines()[0] if line["detail"] else ""
-        unsent = str(line["unsent"]) if line["unsent"] else "-"
-        table.add_row(
-            line["id"], state, span(max(0.0, lasted)), str(line["run"]), plain(line["image"]), unsent,
-            plain(detail),
-        )  # fmt: skip
-    return table
 
 
 def plain(text: object) -> str:
     """Text from outside, harmless on a terminal: no markup, no control characters."""
     from rich.markup import escape
 
-    return escape(
-        "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
-    )
+    return escape(harmless(text))
+
+
+def harmless(text: object) -> str:
+    """Text from outside without control characters."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def on_terminal() -> bool:
+    """Whether what is printed may have colours and must fit a width."""
+    return sys.stdout.isatty() or bool(os.environ.get("FORCE_COLOR"))
 
 
 def draw(*parts: "RenderableType") -> None:
@@ -198,10 +136,11 @@ def stays(moves: Sequence[MoveRow], now: float) -> list[dict[str, Any]]:
     ]
 
 
-def everything(row: JobRow, reader: Reader) -> dict[str, Any]:
-    """All that is known of a job."""
+def everything(row: JobRow, reader: Reader, meters: moving.Meters = moving.NOTHING) -> dict[str, Any]:
+    """All that is known of a job. ``meters`` tell what is under way."""
+    unsent = len(reader.outbox(row.key, only_unsent=True))
     return {
-        **summary(row, len(reader.outbox(row.key, only_unsent=True))),
+        **summary(row, unsent, meters),
         "lease": row.lease,
         "delivery": row.delivery,
         "container": row.facts.get("run"),
@@ -215,9 +154,9 @@ def everything(row: JobRow, reader: Reader) -> dict[str, Any]:
     }
 
 
-def print_job(row: JobRow, reader: Reader, json_wanted: bool) -> None:
+def print_job(row: JobRow, reader: Reader, json_wanted: bool, path_base: Path | None) -> None:
     """One job, whole."""
-    known = everything(row, reader)
+    known = everything(row, reader, moving.meters(path_base))
     if json_wanted:
         as_json(known)
     else:
@@ -256,6 +195,7 @@ def _facts(known: dict[str, Any]) -> "RenderableType":
         "command": " ".join(app.get("cmd") or ["(the image's own)"]),
         "container": (known["container"] or {}).get("name", "none yet"),
         "run": str(known["run"]) + ("" if known["state"] in TERMINAL else f", attempt {known['attempts']}"),
+        **moving.lines(known["progress"]),
         "exit code": code,
         "GPUs": ", ".join(known["gpus"]),
         "lease": known["lease"],

@@ -40,10 +40,10 @@ def config(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: jobfetcher hardware --json | jq .offered")
 def hardware(as_json: Json = False) -> None:
-    """Show what this machine has, and what of it is offered to the API."""
-    from jobfetcher.cli import care
+    """Show what this machine has, what jobs hold of it, and what is offered to the API."""
+    from jobfetcher.cli.hardware import print_hardware
 
-    care.print_hardware(as_json)
+    print_hardware(as_json)
 
 
 @app.command(epilog="Example: jobfetcher outbox --json | jq length")
@@ -68,6 +68,28 @@ def logs(
     from jobfetcher.cli import joblog
 
     joblog.print_log(job_id, follow, as_json, path_base)
+
+
+@app.command(epilog="Example: jobfetcher top --json | jq '.jobs[].progress'")
+def top(as_json: Json = False, path_base: Base = None) -> None:
+    """Watch the worker on a full screen: jobs and their progress, the machine, what the API has yet to hear.
+
+    Press ? there for its keys. It works whether the worker runs or not.
+    """
+    from jobfetcher.cli.top import run_top
+
+    run_top(path_base, as_json)
+
+
+@app.command(epilog="Example: jobfetcher health || echo 'the worker needs care'")
+def health(as_json: Json = False, path_base: Base = None) -> None:
+    """Say in one sentence whether the worker lives; the exit code is 1 if it does not.
+
+    It asks the status page's port (STATUS_PORT), or else looks at the worker's lock and status file.
+    """
+    from jobfetcher.cli import health
+
+    raise typer.Exit(health.print_health(base(path_base), as_json))
 
 
 def base(path_base: Path | None) -> Path:

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING
 
-from jobfetcher.cli import look
+from jobfetcher.cli import listing, look
 from persistence.errors import StoreUnavailable
 from persistence.reader import Reader
 
@@ -14,7 +14,7 @@ PERIOD = 1.0
 """Seconds between two looks."""
 
 
-def watch_jobs(reader: Reader, wanted: look.Wanted) -> None:
+def watch_jobs(reader: Reader, wanted: listing.Wanted) -> None:
     """Draw until interrupted. A database that is locked for a moment is waited for."""
     from rich.live import Live
 
@@ -24,9 +24,9 @@ def watch_jobs(reader: Reader, wanted: look.Wanted) -> None:
             live.update(_drawn(reader, wanted), refresh=True)
 
 
-def _drawn(reader: Reader, wanted: look.Wanted) -> "RenderableType":
+def _drawn(reader: Reader, wanted: listing.Wanted) -> "RenderableType":
     try:
-        lines = look.job_lines(wanted.rows(reader), reader)
+        lines = listing.job_lines(wanted, reader)
     except StoreUnavailable as error:
         return look.plain(error)
-    return look.jobs_table(lines) if lines else "No such jobs, or none yet."
+    return listing.jobs_table(lines) if lines else "No such jobs, or none yet."

@@ -60,6 +60,16 @@ class Place:
     """As this process sees it."""
     on_host: Callable[[Path], Path]
     """Turns a path below it into what the engine sees."""
+    doubt: str = ""
+    """Why that may be wrong; empty where there is no reason to doubt."""
+    mend: str = ""
+    """What to do about the doubt."""
+
+    @property
+    def hint(self) -> str:
+        """What to do if the two are not the same folder."""
+        default = f"Set PATH_HOST_BASE to the name that {self.folder} has on the machine where Docker runs."
+        return self.mend or default
 
 
 def check_engine(engine: Engine) -> Check:
@@ -117,6 +127,8 @@ def check_files(engine: Engine, place: Place, image: str | None) -> Check:
         mend = "Give the image a shell (/bin/sh): jobs run their command with it."
         return failed("files", f"{image} has no /bin/sh", mend)
     seen = f"{image} is not on this machine" if image else "there is no image with a shell on this machine"
+    if place.doubt:
+        return warning("files", f"{seen}, and {place.doubt}", place.hint)
     mend = f"Fetch an image (docker pull {image or 'busybox'}) and try again."
     return skipped("files", seen, mend)
 
@@ -153,7 +165,6 @@ def _candidates(engine: Engine, image: str | None) -> list[str]:
 
 def _files_arrive(engine: Engine, place: Place, image_id: str) -> Check:
     word = secrets.token_hex(8)
-    mend = f"Set PATH_HOST_BASE to the name that {place.folder} has on the machine where Docker runs."
     with tempfile.TemporaryDirectory(prefix=".doctor-", dir=place.folder) as made:
         folder = Path(made)
         folder.chmod(0o777)  # the image may have a user of its own
@@ -164,16 +175,17 @@ def _files_arrive(engine: Engine, place: Place, image_id: str) -> Check:
         except Refused as refusal:
             if "mount" not in str(refusal):
                 raise
-            seen = f"the engine does not find {source.parent}"
-            return failed("files", seen, mend)
+            seen = place.doubt or f"the engine does not find {source.parent}"
+            return failed("files", seen, place.hint)
         written = folder / "word"
         if code != 0:
             seen = f"a container cannot write there: {said.strip()}"
             return failed("files", seen, f"Check the permissions of {place.folder}, and its disk.")
         if not written.exists() or written.read_text().strip() != word:
             seen = f"what a container writes into {source.parent} does not arrive in {place.folder}"
-            return failed("files", seen, mend)
-    return ok("files", f"what a container writes to {FILES} arrives in {place.folder}")
+            return failed("files", seen, place.hint)
+    there = "" if source.parent == place.folder else f", which Docker knows as {source.parent}"
+    return ok("files", f"what a container writes to {FILES} arrives in {place.folder}{there}")
 
 
 def _run(engine: Engine, image_id: str, script: str, host: Mapping[str, Any]) -> tuple[int, str]:

@@ -1,6 +1,7 @@
 """All checks, in the order in which they build on each other."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from jobfetcher.api.auth import Auth
@@ -8,7 +9,10 @@ from jobfetcher.doctor import machine, service
 from jobfetcher.doctor.check import Check, Status, failed, ok, skipped
 from jobfetcher.doctor.engine import Engine, Place, check_containers, check_engine
 from jobfetcher.hardware import Gpu
-from jobfetcher.settings import MIB, Settings, SettingsError, load
+from jobfetcher.runners.mounts import HostFolder
+from jobfetcher.settings import Settings, SettingsError, load
+from jobfetcher.units import MIB
+from states.errors import Paused
 
 AFTER_ENGINE = ("pull", "files", "GPU in containers")
 AFTER_SETTINGS = ("folder", "disk", "lock", "database", "API", "clock", "login", "group", "Docker")
@@ -70,9 +74,17 @@ class Examination:
         if answers.status is not Status.OK:
             yield from (skipped(name, "Docker does not answer") for name in AFTER_ENGINE)
             return
-        place = Place(settings.path_base, settings.on_host)
+        place = _place(settings, engine)
         count = 0 if shown.status is not Status.OK else len(self.gpus())
         yield from check_containers(engine, place, image, count)
+
+
+def _place(settings: Settings, engine: Engine) -> Place:
+    on_host = HostFolder(settings.path_base, settings.path_host_base, engine.inspect)
+    with suppress(Paused):  # the checks that follow meet it too, and say so
+        name = on_host.name()
+        return Place(settings.path_base, on_host, name.doubt, name.mend)
+    return Place(settings.path_base, on_host)
 
 
 def _split(error: SettingsError) -> tuple[str, str]:

@@ -11,11 +11,11 @@ from typing import TextIO
 
 from jobfetcher.doctor.check import Check, failed, ok, skipped, warning
 from jobfetcher.hardware import Gpu
+from jobfetcher.units import MIB
 from persistence import upkeep
 from persistence.errors import StoreMissing, StoreUnavailable, StoreUnusable
 from persistence.path import path_of
 
-MIB = 1024 * 1024
 FEW_INODES = 10_000
 """A job may bring thousands of files."""
 NVIDIA = "0x10de"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobfetcher.units import MIB
 from states.job import Job
 
 LABEL = "org.decode.jobfetcher."
@@ -94,12 +95,23 @@ def _host(job: Job, folder: Path, limits: Limits) -> dict[str, Any]:
         host["NetworkMode"] = limits.network
     if limits.memory is not None:
         host["Memory"] = limits.memory
+    return {**host, **_held(job)}
+
+
+def _held(job: Job) -> dict[str, Any]:
+    """What the job holds of the machine, as limits; none where it has the whole of it."""
+    share = job.facts.share
+    host: dict[str, Any] = {}
+    if share is not None and share.cpu_cores is not None:
+        host["NanoCpus"] = round(share.cpu_cores * 10**9)
+    if share is not None and share.memory is not None:
+        # As much with swap as without: it must not take what other jobs were promised.
+        host["Memory"] = host["MemorySwap"] = share.memory * MIB
     if job.facts.gpus:
-        wanted = {"DeviceIDs": list(job.facts.gpus), "Capabilities": [["gpu"]]}
-        host["DeviceRequests"] = [wanted]
+        host["DeviceRequests"] = [{"DeviceIDs": list(job.facts.gpus), "Capabilities": [["gpu"]]}]
     return host
 
 
 def _fingerprint(job: Job) -> str:
-    text = json.dumps([job.spec.model_dump(mode="json"), job.facts.gpus], sort_keys=True)
+    text = json.dumps([job.spec.model_dump(mode="json"), _held(job)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

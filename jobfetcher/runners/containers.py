@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 
 from jobfetcher.failpoints import failpoint
 from jobfetcher.runners.config import LABEL, Limits, clearing, container, is_of, is_of_worker
-from jobfetcher.runners.engine import Conflict, Engine, NotThere, Refused, StreamBroken, Unanswered
+from jobfetcher.runners.engine import Conflict, Engine, NotThere, Refused, StreamBroken, Unanswered, Watch
 from jobfetcher.runners.epoch import Survival, boot_id
 from jobfetcher.runners.exits import ever_started, exit_of, is_alive, is_going, why_not_started
 from jobfetcher.runners.images import Images
 from jobfetcher.runners.multiplexed import payloads
+from jobfetcher.runners.watch import OneStream
 from states.errors import JobFailed, Paused, RunLost
 from states.job import Exit, Job, Run
 from states.ports import Stop
@@ -29,12 +30,18 @@ SETTLE_SECONDS = 10.0
 """How long an effect that the engine did not confirm is looked for."""
 REMOVAL_SECONDS = 60.0
 LOOK_SECONDS = 0.1
+PATIENCE_SECONDS = 30.0
+"""A wait looks again after this time, even if the engine said nothing."""
 SURVIVAL_SECONDS = 30.0
 """How long a container must be seen alive after the engine's restart to have outlived it."""
 
+KILLED = 137
+"""Exit code of a command that was ended by SIGKILL, by whomever."""
 ALREADY = "already exists"
 """How an engine refuses a start that an earlier life of it has made and not noted."""
 REMOVED = "The container was removed by somebody while it ran."
+ENDED = {"exited", "dead"}
+"""What a list of containers calls those that run no more."""
 INTERRUPTED = "The container was interrupted when the Docker engine or the machine restarted."
 
 
@@ -54,8 +61,10 @@ class ContainerRunner:
         images: Images,
         limits: Limits,
         survival_seconds: float = SURVIVAL_SECONDS,
+        watch: Watch | None = None,
     ) -> None:
         self._engine = engine
+        self._watch = watch or OneStream(engine, {f"{LABEL}worker": worker})
         self.worker = worker
         self._host_path = host_path
         self._images = images
@@ -63,6 +72,8 @@ class ContainerRunner:
         self._survival_seconds = survival_seconds
         self._doubtful: set[str] = set()
         """Ids of containers whose start was sent and never answered."""
+        self._unstarted: set[str] = set()
+        """Ids of containers that this object has just made: nobody can have started them."""
 
     def prepare(self, spec: JobSpec, stop: Stop) -> str:
         return self._images.prepare(spec.handler.image_url, stop)
@@ -72,43 +83,57 @@ class ContainerRunner:
         stop.check()
         known = job.facts.run
         if known is not None:
+            self._unstarted.discard(known.id)
             if self._engine.inspect(known.id) is None:
                 raise RunLost("The container vanished while the worker did not look.")
             return known
-        return self._existing(job) or self._create(job, folder, stop)
+        return self._create(job, folder, stop)
 
     def start(self, job: Job, run: Run, stop: Stop) -> Run:
         """Safe twice: only a container that never ran is started, and by its id."""
         stop.check()
-        epoch = self._epoch()
-        found = self._engine.inspect(run.id)
-        if found is None or is_going(found):
-            raise RunLost(REMOVED)
-        if ever_started(found):
+        epoch = self._noted_epoch()
+        if run.id in self._unstarted:
+            self._unstarted.discard(run.id)
+        elif self._was_started(run):
             return run
-        refused = str(found["State"].get("Error") or "")
-        if run.id in self._doubtful or ALREADY in refused:
-            self._give_up_start(run)
-        if refused:
-            raise JobFailed(why_not_started(found))
         failpoint("docker.before-start")
         self._start(run)
         failpoint("docker.after-start")
         return run.model_copy(update={"epoch": epoch})
 
+    def _was_started(self, run: Run) -> bool:
+        """Whether it has run or runs. Raises ``RunLost`` or ``JobFailed`` where it cannot be started."""
+        found = self._engine.inspect(run.id)
+        if found is None or is_going(found):
+            raise RunLost(REMOVED)
+        if ever_started(found):
+            return True
+        refused = str(found["State"].get("Error") or "")
+        if run.id in self._doubtful or ALREADY in refused:
+            self._give_up_start(run)
+        if refused:
+            raise JobFailed(why_not_started(found))
+        return False
+
     def wait(self, job: Job, run: Run, stop: Stop) -> Exit:
-        """The event stream is opened before each look, so that no end falls between the two."""
+        """The bell is hung up before each look, so that no end falls between the two.
+
+        The exit is believed if the engine, asked after it was seen, lives the same life in which the
+        container was last seen alive: it has not restarted in between, and it did not end the container
+        in order to stop, for then it would take no new question.
+        """
         failpoint("docker.before-wait")
         survival, woken = Survival(run.epoch, self._survival_seconds), False
         while True:
             stop.check()
-            with self._engine.events(run.id) as events:
+            with self._watch.expecting(run.id) as bell:
                 found = self._ended(run, survival)
                 if found is None:
                     if woken:  # in vain: whatever woke us must not do so without a pause
                         stop.wait(LOOK_SECONDS)
-                    with stop.interrupts(events.shutdown):
-                        _any(events.chunks())
+                    with stop.interrupts(bell.set):
+                        bell.wait(PATIENCE_SECONDS)
                     stop.check()
                     found = self._ended(run, survival)
             if found is not None:
@@ -116,13 +141,16 @@ class ContainerRunner:
             woken = True
         failpoint("docker.exit-seen")
         if self._epoch() != survival.epoch:
+            self._watch.renew()
             raise RunLost(INTERRUPTED)
-        return exit_of(found)
+        # News that memory ran out may come after the exit, and is then not in what is found.
+        killed = found["State"]["ExitCode"] == KILLED and not found["State"].get("OOMKilled")
+        return exit_of(found, killed and self._engine.out_of_memory(run.id))
 
     def _ended(self, run: Run, survival: Survival) -> dict[str, Any] | None:
         """The container as it is now if it has ended. The epoch is read first: an end belongs to it or to a
         later one."""
-        epoch = self._epoch()
+        epoch = self._noted_epoch()
         found = self._engine.inspect(run.id)
         if found is None or is_going(found):
             raise RunLost(REMOVED)
@@ -133,7 +161,7 @@ class ContainerRunner:
 
     def logs(self, run: Run, stop: Stop) -> Iterator[bytes]:
         """A killed engine looks like the end of the log, so the engine is asked once more at the end."""
-        life = self._engine.life()
+        life = self._watch.life()
         try:
             with self._engine.output(run.id) as output, stop.interrupts(output.shutdown):
                 yield from payloads(output.chunks())
@@ -144,11 +172,13 @@ class ContainerRunner:
             raise Paused("The Docker engine broke off in the middle of a log.") from broken
         stop.check()
         if self._engine.life() != life:
+            self._watch.renew()
             raise Paused("The Docker engine restarted in the middle of a log.")
 
     def stop(self, name: str, grace_seconds: float) -> None:
         for found in self._ours(name):
-            self._end(found["Id"], name, grace_seconds)
+            if found.get("State") not in ENDED:
+                self._end(found["Id"], name, grace_seconds)
 
     def remove(self, name: str) -> None:
         for found in self._ours(name):
@@ -179,6 +209,10 @@ class ContainerRunner:
     def _epoch(self) -> str:
         return f"{boot_id()}/{self._engine.life()}"
 
+    def _noted_epoch(self) -> str:
+        """The epoch as it is or was: one that has passed is safe to note, for nothing is believed in it."""
+        return f"{boot_id()}/{self._watch.life()}"
+
     def _ours(self, name: str) -> list[dict[str, Any]]:
         return self._engine.listed({f"{LABEL}worker": self.worker, f"{LABEL}run": name})
 
@@ -197,17 +231,24 @@ class ContainerRunner:
         self._remove(found["Id"])
         return None
 
-    def _create(self, job: Job, folder: Path, stop: Stop) -> Run:
-        epoch = self._epoch()
+    def _create(self, job: Job, folder: Path, stop: Stop, again: bool = True) -> Run:
+        """Asks without looking first: the engine refuses a name that is taken. ``again``: also once more
+        after a stale container of that name."""
+        epoch = self._noted_epoch()
         failpoint("docker.before-create")
         try:
             made = self._create_with_image(job, folder, epoch, stop)
-        except (Unanswered, Conflict) as unknown:
+        except Unanswered as unknown:
             return self._settled(job, stop, unknown)
         except Refused as refusal:
+            if (run := self._existing(job)) is not None:
+                return run
+            if isinstance(refusal, Conflict):
+                return self._create(job, folder, stop, False) if again else self._settled(job, stop, refusal)
             if refusal.status >= 500:
                 raise
             raise JobFailed(f"The container cannot be created: {refusal}") from refusal
+        self._unstarted.add(made)
         failpoint("docker.after-create")
         return Run(name=job.run_name, id=made, epoch=epoch)
 
@@ -282,8 +323,10 @@ class ContainerRunner:
         return found is not None and is_alive(found)
 
     def _remove(self, container_id: str) -> None:
+        self._unstarted.discard(container_id)
         try:
             self._engine.remove(container_id)
+            return
         except NotThere:
             return
         except (Conflict, Unanswered) as pending:
@@ -303,11 +346,3 @@ class ContainerRunner:
 
 def _epoch_at_creation(found: dict[str, Any]) -> str:
     return str(found["Config"]["Labels"].get(f"{LABEL}epoch", ""))
-
-
-def _any(chunks: Iterator[bytes]) -> None:
-    """Return as soon as something comes, or nothing can come any more."""
-    try:
-        next(chunks, None)
-    except StreamBroken:
-        return

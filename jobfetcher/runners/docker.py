@@ -1,16 +1,17 @@
 """The Docker engine through docker-py's low-level client. The only file that imports docker.
 
-Every request has a time-out. A client is used by one thread at a time and kept for the next; streams are
-read from the response itself, because docker-py switches their time-outs off.
+Every request has a time-out and a connection of its own: an engine that is told to stop closes its door
+before it ends its containers, and still answers on old connections meanwhile. A client is used by one thread
+at a time and kept for the next; streams are read from the response itself, because docker-py switches their
+time-outs off.
 """
 
-import http.client
+import json
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,28 @@ import docker
 import docker.auth
 import docker.errors
 import requests
-import urllib3.exceptions
+from docker.constants import MINIMUM_DOCKER_API_VERSION
 
 from jobfetcher.runners.config import Limits
 from jobfetcher.runners.containers import ContainerRunner
-from jobfetcher.runners.engine import Conflict, NotThere, Refused, Stream, StreamBroken, Unanswered
+from jobfetcher.runners.engine import Conflict, NotThere, Refused, Stream, Unanswered
 from jobfetcher.runners.epoch import listener
-from jobfetcher.runners.images import BACKOFF, Images, PullPolicy
+from jobfetcher.runners.images import BACKOFF, Account, Images, PullPolicy
+from jobfetcher.runners.response import Response
+from jobfetcher.runners.unix_socket import AWAY, UNIX, UnixSocketAdapter
 from states.errors import Paused
 
-UNIX = "unix://"
 DEFAULT_URL = "unix:///var/run/docker.sock"
-AWAY = "No Docker engine answers at {}: start it, or set DOCKER_HOST."
-FORBIDDEN = "No permission on the Docker engine at {}: add this account to the group docker."
 CALL_SECONDS = 60.0
 """Time-out of an ordinary request."""
-LOOK_SECONDS = 30.0
-"""A wait looks again after this time, even if the engine said nothing."""
+SILENCE_SECONDS = 30.0
+"""A stream that says nothing for so long is given up; whoever still needs it opens it anew."""
 IDLE_PULL_SECONDS = 120.0
 """A pull that makes no progress for so long has failed."""
-CHUNK = 64 * 1024
 SLACK_SECONDS = 5.0
 """Events this old are sent again, so that none falls between the request and the subscription."""
+LATE_SECONDS = 0.5
+"""How late the news that memory ran out may come after the exit."""
 
 
 class DockerRunner(ContainerRunner):
@@ -61,21 +62,24 @@ class DockerRunner(ContainerRunner):
         memory: int | None = None,
         pull: PullPolicy = "always",
         pull_backoff: Sequence[float] = BACKOFF,
+        account: Account | None = None,
     ) -> None:
         self.engine = DockerEngine(base_url)
         limits = Limits(ipc_mode, shm_size or _half_of_memory(), network, memory)
-        super().__init__(self.engine, worker, host_path, Images(self.engine, pull, pull_backoff), limits)
+        images = Images(self.engine, pull, pull_backoff, account)
+        super().__init__(self.engine, worker, host_path, images, limits)
 
     def ping(self) -> None:
         """Raise ``Paused`` with a sentence that says what is wrong if no engine answers."""
-        self.engine.version()
+        self.engine.ping()
 
     def version(self) -> str:
         """The engine's version. Raises ``Paused`` as ``ping`` does."""
         return str(self.engine.version()["Version"])
 
     def close(self) -> None:
-        """Forget the idle clients. No connection stays open between calls, so nothing depends on it."""
+        """End the stream of events and forget the idle clients. Nothing depends on it."""
+        self._watch.renew()
         self.engine.close()
 
 
@@ -87,12 +91,19 @@ class DockerEngine:
         self._call_seconds = call_seconds
         self._lock = threading.Lock()
         self._idle: list[docker.APIClient] = []
-        self._version = "auto"
-        self._life: tuple[tuple[str, str], str] = (("", ""), "")
+        self._version = ""
+        self._life: tuple[str, str] | None = None
+        """The sign by which a life of the engine is known, and its name."""
+        self._root: Path | None = None
 
     def close(self) -> None:
         with self._lock:
             self._idle.clear()
+
+    def ping(self) -> None:
+        """Raise ``Paused`` if no engine answers. Much cheaper for it than ``version``."""
+        with self._asking() as client:
+            client.ping()
 
     def version(self) -> dict[str, Any]:
         with self._asking() as client:
@@ -103,14 +114,12 @@ class DockerEngine:
         containers running; live-restore is named, for with it a restart ends no container. Engines
         without that network are told apart by the process that listens on the socket.
         """
-        process = listener(self.base_url.removeprefix(UNIX)) if self.base_url.startswith(UNIX) else ""
         with self._asking() as client:
-            sign = (_network_birth(client), process)
-            known, life = self._life
-            if known != sign:
-                life = _life(client.info(), sign)
-                self._life = (sign, life)
-            return life
+            sign = _network_birth(client) or listener(self.base_url.removeprefix(UNIX))
+            known = self._life
+            if known is None or known[0] != sign:
+                known = self._life = (sign, _life(client.info(), sign))
+            return known[1]
 
     def inspect(self, container: str) -> dict[str, Any] | None:
         with self._asking() as client:
@@ -147,13 +156,30 @@ class DockerEngine:
             client.remove_container(container, force=True, v=True)
 
     def image_id(self, reference: str) -> str | None:
+        found = self.image(reference)
+        return None if found is None else str(found["Id"])
+
+    def image(self, name: str) -> dict[str, Any] | None:
+        """The engine's account of an image by its id or a reference; None if there is none."""
         with self._asking() as client:
             try:
-                return str(client.inspect_image(reference)["Id"])  # type: ignore[no-untyped-call] # stubs
+                return dict(client.inspect_image(name))  # type: ignore[no-untyped-call] # stubs
             except docker.errors.APIError as error:
                 if error.status_code == 404 or "invalid reference" in str(error.explanation):
                     return None
                 raise
+
+    def remove_image(self, name: str) -> None:
+        """Remove a reference, and with its last one the image; never by force."""
+        with self._telling() as client:
+            client.remove_image(name)
+
+    def root(self) -> Path | None:
+        """Where an engine of this machine keeps its images. It need not be visible from here."""
+        if self._root is None and self.base_url.startswith(UNIX):
+            with self._asking() as client:
+                self._root = Path(client.info()["DockerRootDir"])
+        return self._root
 
     def local_images(self) -> list[str]:
         """Exact ids of the images that the engine has, smallest first."""
@@ -179,11 +205,23 @@ class DockerEngine:
                 yield stream
 
     @contextmanager
-    def events(self, container: str) -> Iterator[Stream]:
-        filters = f'{{"container": ["{container}"], "type": ["container"], "event": ["die", "destroy"]}}'
-        wanted = {"filters": filters, "since": f"{time.time() - SLACK_SECONDS:.3f}"}
-        with self._asking() as client, self._stream(client, "GET", "/events", wanted, LOOK_SECONDS) as stream:
+    def events(self, labels: Mapping[str, str]) -> Iterator[Stream]:
+        wanted = [f"{name}={value}" for name, value in labels.items()]
+        filters = json.dumps({"label": wanted, "type": ["container"], "event": ["die", "destroy"]})
+        since = f"{time.time() - SLACK_SECONDS:.3f}"
+        asked = ("GET", "/events", {"filters": filters, "since": since}, SILENCE_SECONDS)
+        with self._asking() as client, self._stream(client, *asked) as stream:
             yield stream
+
+    def out_of_memory(self, container: str) -> bool:
+        now = time.time()
+        filters = json.dumps({"container": [container], "event": ["oom"]})
+        period = {"since": "0", "until": f"{now + LATE_SECONDS:.3f}"}
+        with (
+            self._asking() as client,
+            self._stream(client, "GET", "/events", {"filters": filters, **period}, SILENCE_SECONDS) as stream,
+        ):
+            return any(piece.strip() for piece in stream.chunks())
 
     @contextmanager
     def output(self, container: str, follow: bool = False) -> Iterator[Stream]:
@@ -192,6 +230,14 @@ class DockerEngine:
         path = f"/containers/{container}/logs"
         seconds = None if follow else CALL_SECONDS
         with self._telling() as client, self._stream(client, "GET", path, wanted, seconds) as stream:
+            yield stream
+
+    @contextmanager
+    def tail(self, container: str, lines: int) -> Iterator[Stream]:
+        """The last ``lines`` of what it wrote until now."""
+        wanted = {"stdout": "1", "stderr": "1", "follow": "0", "tail": str(lines)}
+        path = f"/containers/{container}/logs"
+        with self._telling() as client, self._stream(client, "GET", path, wanted, SILENCE_SECONDS) as stream:
             yield stream
 
     @contextmanager
@@ -210,7 +256,7 @@ class DockerEngine:
         ) as answer:
             if not answer.ok:
                 raise _refusal(answer.status_code, _explanation(answer))
-            yield _Response(answer)
+            yield Response(answer.raw)
 
     @contextmanager
     def _asking(self) -> Iterator[docker.APIClient]:
@@ -234,14 +280,21 @@ class DockerEngine:
                 self._give(client)
 
     def _take(self) -> docker.APIClient:
-        if self.base_url.startswith(UNIX):
-            _reach(self.base_url, self._call_seconds)
         with self._lock:
             if self._idle:
                 return self._idle.pop()
+        if not self._version:
+            with closing(self._client(MINIMUM_DOCKER_API_VERSION)) as any_version:
+                self._version = str(any_version.version(api_version=False)["ApiVersion"])
+        return self._client(self._version)
+
+    def _client(self, version: str) -> docker.APIClient:
+        """Sends nothing yet."""
         seconds = int(self._call_seconds)
-        client = docker.APIClient(base_url=self.base_url, version=self._version, timeout=seconds)
-        self._version = client.api_version
+        client = docker.APIClient(base_url=self.base_url, version=version, timeout=seconds)
+        if self.base_url.startswith(UNIX):
+            client.mount("http+docker://", UnixSocketAdapter(self.base_url.removeprefix(UNIX)))
+            client.trust_env = False  # it looks for proxies and passwords at every request
         return client
 
     def _give(self, client: docker.APIClient) -> None:
@@ -258,26 +311,6 @@ class DockerEngine:
         return Unanswered(f"The Docker engine at {self.base_url} does not answer ({error}).")
 
 
-class _Response:
-    """Implements ``Stream`` over an answer of the engine."""
-
-    def __init__(self, answer: requests.Response) -> None:
-        self._raw = answer.raw
-
-    def chunks(self) -> Iterator[bytes]:
-        """What is there is passed on at once; a piece is at most 64 KiB."""
-        try:
-            while piece := self._raw.read1(CHUNK):
-                yield piece
-        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            raise StreamBroken(f"the connection to the engine broke off ({error})") from error
-
-    def shutdown(self) -> None:
-        # It may have ended by itself in the meantime.
-        with suppress(ValueError, RuntimeError, OSError):
-            self._raw.shutdown()
-
-
 def _network_birth(client: docker.APIClient) -> str:
     try:
         return str(client.inspect_network("bridge")["Created"])
@@ -285,10 +318,8 @@ def _network_birth(client: docker.APIClient) -> str:
         return ""
 
 
-def _life(info: Mapping[str, Any], sign: tuple[str, str]) -> str:
-    network, process = sign
-    started = "live-restore" if info.get("LiveRestoreEnabled") else network or process
-    return f"{info['ID']}/{started}"
+def _life(info: Mapping[str, Any], sign: str) -> str:
+    return f"{info['ID']}/{'live-restore' if info.get('LiveRestoreEnabled') else sign}"
 
 
 def _refusal(status: int, reason: str) -> Refused:
@@ -301,18 +332,6 @@ def _explanation(answer: requests.Response) -> str:
         return str(answer.json()["message"])
     except (ValueError, KeyError, TypeError):
         return answer.text or f"status {answer.status_code}"
-
-
-def _reach(url: str, seconds: float) -> None:
-    """Raise ``Paused`` with the reason if nothing listens there. docker-py would leak its socket."""
-    try:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(seconds)
-            connection.connect(url.removeprefix(UNIX))
-    except PermissionError as error:
-        raise Paused(FORBIDDEN.format(url)) from error
-    except OSError as error:
-        raise Paused(AWAY.format(url)) from error
 
 
 def _half_of_memory() -> int:

@@ -49,7 +49,11 @@ class Engine(Protocol):
     """One call is one request. Every call may raise ``Paused``; those that change something, ``Refused``."""
 
     def life(self) -> str:
-        """Changes whenever the engine starts in a way that ends its containers."""
+        """Changes whenever the engine starts in a way that ends its containers.
+
+        Asked on a connection of its own: an engine that is stopped takes no new ones from before it ends
+        its containers, though it still answers on old ones.
+        """
 
     def inspect(self, container: str) -> dict[str, Any] | None: ...
     def listed(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -68,8 +72,32 @@ class Engine(Protocol):
     def pull(self, repository: str, tag: str) -> AbstractContextManager[Stream]:
         """Lines of JSON. Raises ``Refused``."""
 
-    def events(self, container: str) -> AbstractContextManager[Stream]:
-        """Something comes when the container ends or is removed."""
+    def events(self, labels: Mapping[str, str]) -> AbstractContextManager[Stream]:
+        """A line of JSON for each container with these labels that ends or is removed, from a few seconds
+        ago on. Breaks after a silence."""
+
+    def out_of_memory(self, container: str) -> bool:
+        """Whether it was reported that the container ran out of memory; waits a moment for that news."""
 
     def output(self, container: str) -> AbstractContextManager[Stream]:
         """What the container wrote until now, both streams multiplexed. Raises ``NotThere``."""
+
+
+class Bell(Protocol):
+    """Rung when there is something to look at; also in vain."""
+
+    def wait(self, timeout: float) -> bool: ...
+    def set(self) -> None: ...
+
+
+class Watch(Protocol):
+    """What is known of the engine without asking it each time."""
+
+    def life(self) -> str:
+        """``Engine.life`` as it is, or was at an earlier moment. Raises ``Paused``."""
+
+    def renew(self) -> None:
+        """What was known is known no more."""
+
+    def expecting(self, container: str) -> AbstractContextManager[Bell]:
+        """A bell that is rung when the container ends or is removed. Raises ``Paused``."""

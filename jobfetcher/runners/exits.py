@@ -4,10 +4,10 @@ import re
 from datetime import datetime
 from typing import Any
 
+from jobfetcher.units import MIB
 from states.job import Exit
 
 _FRACTION = re.compile(r"\.(\d{1,6})\d*")
-MIB = 1024**2
 
 
 def seconds(stamp: str) -> float | None:
@@ -35,12 +35,12 @@ def is_going(found: dict[str, Any]) -> bool:
     return found["State"]["Status"] in {"removing", "dead"}
 
 
-def exit_of(found: dict[str, Any]) -> Exit:
-    """How an exited container ended."""
+def exit_of(found: dict[str, Any], out_of_memory: bool = False) -> Exit:
+    """How an exited container ended. ``out_of_memory``: it is known that memory ran out."""
     state = found["State"]
     return Exit(
         code=state["ExitCode"],
-        reason=_out_of_memory(found) if state.get("OOMKilled") else "",
+        reason=_out_of_memory(found) if out_of_memory or state.get("OOMKilled") else "",
         started_at=seconds(state["StartedAt"]),
         finished_at=seconds(state["FinishedAt"]),
     )

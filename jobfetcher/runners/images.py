@@ -3,10 +3,11 @@
 import json
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, Literal, Protocol
 
 from jobfetcher.failpoints import failpoint
+from jobfetcher.progress import Meter, Share, metered
 from jobfetcher.runners.engine import Engine, Refused, Stream, StreamBroken, Unanswered
 from states.errors import JobFailed, Paused
 from states.ports import Stop
@@ -47,15 +48,35 @@ def reference(image: str) -> tuple[str, str]:
     return head, digest if at else tag
 
 
+def full_name(repository: str, tag: str) -> str:
+    """What an engine calls the image."""
+    return f"{repository}{'@' if ':' in tag else ':'}{tag}"
+
+
+class Account(Protocol):
+    """Keeps account of the images that pulls have brought."""
+
+    def before_layers(self) -> Collection[str]:
+        """Layers are about to come. Exact ids of the images that the engine has until then."""
+
+    def arrived(self, image_id: str, name: str, before: Collection[str] | None) -> None:
+        """A job wants this image. ``before``: what was there before its layers came; None: none came."""
+
+
 class Images:
     """Pulls images and knows their exact ids."""
 
     def __init__(
-        self, engine: Engine, policy: PullPolicy = "always", backoff: Sequence[float] = BACKOFF
+        self,
+        engine: Engine,
+        policy: PullPolicy = "always",
+        backoff: Sequence[float] = BACKOFF,
+        account: Account | None = None,
     ) -> None:
         self._engine = engine
         self._policy = policy
         self._backoff = backoff
+        self._account = account
 
     def prepare(self, image: str, stop: Stop) -> str:
         """Pull ``image`` and return its exact id.
@@ -63,12 +84,24 @@ class Images:
         A pull that fails is a warning as long as there is a local image of that name, else ``JobFailed``.
         """
         repository, tag = reference(image)
+        before: list[Collection[str]] = []
+        account = self._account
+        found = self._prepare(
+            image, stop, (lambda: before.append(account.before_layers())) if account else lambda: None
+        )
+        if account:
+            account.arrived(found, full_name(repository, tag), before[0] if before else None)
+        return found
+
+    def _prepare(self, image: str, stop: Stop, on_layers: Callable[[], object]) -> str:
+        repository, tag = reference(image)
         local = self._local(repository, tag)
         if self._policy == "never" or (self._policy == "missing" and local):
             return local or _missing(image, "pulling is switched off, and the engine does not have it")
         try:
             # With an image at hand the job need not wait for a registry that is away.
-            self._pull(repository, tag, stop, () if local else self._backoff)
+            with metered("pull") as meter:
+                self._pull(repository, tag, Layers(meter, on_layers), stop, () if local else self._backoff)
         except PullFailed as failure:
             local = self._local(repository, tag)
             if local:
@@ -77,13 +110,15 @@ class Images:
         return self._local(repository, tag) or _missing(image, "it is gone right after the pull")
 
     def _local(self, repository: str, tag: str) -> str | None:
-        return self._engine.image_id(f"{repository}{'@' if ':' in tag else ':'}{tag}")
+        return self._engine.image_id(full_name(repository, tag))
 
-    def _pull(self, repository: str, tag: str, stop: Stop, backoff: Sequence[float]) -> None:
+    def _pull(
+        self, repository: str, tag: str, layers: "Layers", stop: Stop, backoff: Sequence[float]
+    ) -> None:
         for pause in (*backoff, None):
             stop.check()
             try:
-                _Pull(self._engine, repository, tag).run(stop)
+                _Pull(self._engine, repository, tag, layers).run(stop)
             except PullFailed as failure:
                 if pause is None or not failure.may_pass:
                     raise
@@ -96,8 +131,9 @@ class Images:
 class _Pull:
     """One pull in a thread of its own: the engine may be silent for minutes before its answer begins."""
 
-    def __init__(self, engine: Engine, repository: str, tag: str) -> None:
+    def __init__(self, engine: Engine, repository: str, tag: str, layers: "Layers") -> None:
         self._engine, self._repository, self._tag = engine, repository, tag
+        self._layers = layers
         self._over = threading.Event()
         self._lock = threading.Lock()
         self._stream: Stream | None = None
@@ -128,7 +164,7 @@ class _Pull:
         try:
             with self._engine.pull(self._repository, self._tag) as stream:
                 if self._adopt(stream):
-                    _follow(stream.chunks())
+                    _follow(stream.chunks(), self._layers)
         except (Refused, StreamBroken, Unanswered) as refusal:
             self._error = PullFailed(str(refusal))
         except (PullFailed, Paused) as error:
@@ -147,25 +183,63 @@ class _Pull:
             return not self._cancelled
 
 
-def _follow(chunks: Iterator[bytes]) -> None:
+class Layers:
+    """The layers of an image on its way, in a meter: what the engine says of each, summed up.
+
+    ``on_first`` is called before the first one comes.
+    """
+
+    def __init__(self, meter: Meter, on_first: Callable[[], object] = lambda: None) -> None:
+        self._meter = meter
+        self._on_first = on_first
+        self._layers: dict[str, Share] = {}
+        self._whole: set[str] = set()
+
+    def hear(self, said: Mapping[str, Any]) -> None:
+        """One message of the engine. Layers that it has already have no part in the pull."""
+        layer, status = str(said.get("id") or ""), said.get("status")
+        if status == "Pulling fs layer" and layer not in self._layers:
+            if not self._layers:
+                self._on_first()
+            self._meter.plan(1)
+            self._layers[layer] = self._meter.share()
+        if layer not in self._layers or layer in self._whole:
+            return
+        if status == "Downloading":
+            self._move(self._layers[layer], said.get("progressDetail") or {})
+        elif status in ("Download complete", "Pull complete", "Already exists"):
+            self._whole.add(layer)
+            self._layers[layer].end()
+
+    def _move(self, share: Share, detail: Mapping[str, Any]) -> None:
+        current, total = detail.get("current"), detail.get("total")
+        if isinstance(total, int) and total > 0:
+            share.expects(total)
+        if isinstance(current, int):
+            share.at(current)
+
+
+def _follow(chunks: Iterator[bytes], layers: Layers) -> None:
     """Read the pull to its end. Raises ``PullFailed`` with what the stream says of an error."""
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
-            _check(line)
-    _check(rest)
+            layers.hear(_checked(line))
+    layers.hear(_checked(rest))
 
 
-def _check(line: bytes) -> None:
+def _checked(line: bytes) -> dict[str, Any]:
+    """What the line says. Raises ``PullFailed`` if that is an error."""
     if not line.strip():
-        return
+        return {}
     try:
         said = json.loads(line)
     except ValueError as error:
         raise PullFailed("the connection to the engine broke off (unexpected EOF)") from error
     if reason := (said.get("errorDetail") or {}).get("message") or said.get("error"):
         raise PullFailed(str(reason))
+    return dict(said)
 
 
 def _missing(image: str, reason: str) -> str:

@@ -57,13 +57,20 @@ class Halt:
                 self._callbacks.pop(key, None)
 
 
-def side_by_side(work: Callable[[T, Stop], None], items: Iterable[T], connections: int, stop: Stop) -> None:
+def side_by_side(
+    work: Callable[[T, Stop], None],
+    items: Iterable[T],
+    connections: int,
+    stop: Stop,
+    after: Callable[[], None] = lambda: None,
+) -> None:
     """Call ``work(item, stop)`` for every item, ``connections`` at a time, and return when all are done.
 
+    ``after`` is called by each of the threads that finds no item left.
     Raises the stop's error, or else the first that any of the calls raised.
     """
     halt = Halt(stop)
-    crew = _Crew(work, items, halt)
+    crew = _Crew(work, items, halt, after)
     with stop.interrupts(halt.set):
         threads = [
             threading.Thread(
@@ -85,8 +92,15 @@ def side_by_side(work: Callable[[T, Stop], None], items: Iterable[T], connection
 
 
 class _Crew:
-    def __init__(self, work: Callable[[Any, Stop], None], items: Iterable[Any], halt: Halt) -> None:
+    def __init__(
+        self,
+        work: Callable[[Any, Stop], None],
+        items: Iterable[Any],
+        halt: Halt,
+        after: Callable[[], None],
+    ) -> None:
         self._work = work
+        self._after = after
         self._items = iter(items)
         self._halt = halt
         self._lock = threading.Lock()
@@ -98,7 +112,7 @@ class _Crew:
                 with self._lock:
                     item = next(self._items, _NO_MORE)
                 if item is _NO_MORE:
-                    return
+                    return self._after()
                 self._work(item, self._halt)
         except BaseException as error:  # it is raised again by the thread that waits
             self.errors.append(error)

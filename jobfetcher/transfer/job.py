@@ -1,19 +1,27 @@
 """The two transfers as the machine's steps use them: what is done is kept in the store."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jobfetcher.api.retries import Policy
-from jobfetcher.transfer.download import download_inputs
-from jobfetcher.transfer.pool import INACTIVITY_SECONDS
+from jobfetcher.room import Room
+from jobfetcher.transfer.download import fetch_inputs
+from jobfetcher.transfer.options import Transfer
+from jobfetcher.transfer.pool import INACTIVITY_SECONDS, STALL_SECONDS
 from jobfetcher.transfer.spool import CAP
-from jobfetcher.transfer.upload import upload_outputs
+from jobfetcher.transfer.upload import Log, send_outputs
 from states.job import Job
 from states.ports import Api, Stop, Store, StoredFile
 
 
 class JobTransfers:
-    """``states.ports.Transfers`` over the API. What the store has as done is not moved again."""
+    """``states.ports.Transfers`` over the API. What the store has as done is not moved again.
+
+    ``room`` is the disk that downloads must not fill. A download that is silent for ``stall`` seconds is
+    broken off and goes on from where it was; an upload would begin anew, and may be silent for
+    ``inactivity`` seconds.
+    """
 
     def __init__(
         self,
@@ -23,50 +31,54 @@ class JobTransfers:
         connections: int = 8,
         policy: Policy | None = None,
         inactivity: float = INACTIVITY_SECONDS,
+        stall: float = STALL_SECONDS,
         log_cap: int = CAP,
         with_log: bool = True,
+        room: Room | None = None,
     ) -> None:
         self._api = api
         self._store = store
         self._connections = connections
         self._policy = policy
-        self._inactivity = inactivity
+        self._inactivity = {"down": stall, "up": inactivity}
         self._log_cap = log_cap
         self._with_log = with_log
+        self._room = room
 
     def download(self, job: Job, folder: Path, stop: Stop) -> None:
         """Bring all inputs of the job into ``folder``."""
-        download_inputs(
-            self._api,
-            job.spec,
-            folder,
-            stop=stop,
-            connections=self._connections,
-            done=self._store.files(job, "down"),
-            on_done=self._recorder(job),
-            policy=self._policy,
-            inactivity=self._inactivity,
-        )
+        fetch_inputs(self._api, job.spec, folder, self._transfer(job, "down", stop), room=self._room)
 
     def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> str:
         """Upload all outputs, then ``log`` as the container's log (unless made ``with_log=False``).
 
         Returns the log's last lines.
         """
-        return upload_outputs(
-            self._api,
-            job.spec,
-            folder,
+        kept = Log(log, cap=self._log_cap, wanted=self._with_log)
+        return send_outputs(self._api, job.spec, folder, self._transfer(job, "up", stop), kept)
+
+    def upload_again(self, job: Job, folder: Path, done: list[StoredFile], stop: Stop) -> None:
+        """Upload the outputs that are not in ``done``, without the container's log; adds each to ``done``.
+
+        For a job that has ended: its container, and with it the log, may be gone.
+        """
+
+        def record(files: Sequence[StoredFile]) -> None:
+            self._store.record_files(job, files)
+            done.extend(files)
+
+        options = replace(self._transfer(job, "up", stop), done=tuple(done), on_whole=record)
+        send_outputs(self._api, job.spec, folder, options)
+
+    def _transfer(self, job: Job, direction: str, stop: Stop) -> Transfer:
+        def record(files: Sequence[StoredFile]) -> None:
+            self._store.record_files(job, files)
+
+        return Transfer(
             stop=stop,
             connections=self._connections,
-            done=self._store.files(job, "up"),
-            on_done=self._recorder(job),
-            log=log,
-            log_cap=self._log_cap,
-            with_log=self._with_log,
+            done=self._store.files(job, direction),
+            on_whole=record,
             policy=self._policy,
-            inactivity=self._inactivity,
+            inactivity=self._inactivity[direction],
         )
-
-    def _recorder(self, job: Job) -> Callable[[StoredFile], None]:
-        return lambda file: self._store.record_file(job, file)

@@ -5,7 +5,7 @@ Built by hand, because the ready-made encoders are several times slower or hold 
 
 import os
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 Span = tuple[int, int, int]
 """A piece of a file: descriptor, offset, number of bytes."""
@@ -18,9 +18,18 @@ class Shrunk(Exception):
 
 
 class Multipart:
-    """The fields first, then ``spans`` as the file. What a file grows by meanwhile is left out."""
+    """The fields first, then ``spans`` as the file. What a file grows by meanwhile is left out.
 
-    def __init__(self, fields: Mapping[str, str], name: str, spans: Sequence[Span]) -> None:
+    ``on_read`` is called with the number of the file's bytes that have been read.
+    """
+
+    def __init__(
+        self,
+        fields: Mapping[str, str],
+        name: str,
+        spans: Sequence[Span],
+        on_read: Callable[[int], object] = lambda _: None,
+    ) -> None:
         boundary = secrets.token_hex(16)
         part = f"--{boundary}\r\nContent-Disposition: form-data; "
         head = "".join(f'{part}name="{_quoted(key)}"\r\n\r\n{value}\r\n' for key, value in fields.items())
@@ -29,6 +38,8 @@ class Multipart:
         self.content_type = f"multipart/form-data; boundary={boundary}"
         self._head = head.encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._on_read = on_read
+        self._read = 0
         self._spans = [span for span in reversed(spans) if span[2]]
         self.length = len(self._head) + sum(span[2] for span in spans) + len(self._tail)
         """Bytes of the whole body."""
@@ -50,6 +61,8 @@ class Multipart:
             raise Shrunk
         if left > len(piece):
             self._spans.append((fd, offset + len(piece), left - len(piece)))
+        self._read += len(piece)
+        self._on_read(self._read)
         return piece
 
 

@@ -8,16 +8,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from jobfetcher.failpoints import failpoint
-from jobfetcher.transfer.folders import opened, size_of
+from jobfetcher.transfer.batch import SMALL
+from jobfetcher.transfer.digest import Digest
+from jobfetcher.transfer.folders import FULL, IN_THE_WAY, opened, size_of
+from states.errors import JobFailed
 
-_BLOCK = 1024 * 1024
-_WORTH_A_NOTE = 1024 * 1024
+_BLOCK = 256 * 1024
+_WORTH_A_NOTE = SMALL
 """Bytes from which on a file is continued by another process. Smaller ones are sooner fetched anew than
 noted, and there may be thousands of them."""
 
@@ -32,16 +36,37 @@ def remove_parts(folder: Path) -> None:
     shutil.rmtree(parts_folder(folder), ignore_errors=True)
 
 
-class Part:
-    """One unfinished file. Use it as a context; leaving it keeps what was written for another try."""
+def not_downloaded(path: str, why: str) -> JobFailed:
+    """What the job's owner is told."""
+    return JobFailed(f"The input file {path!r} cannot be downloaded: {why}.")
 
-    def __init__(self, folder: Path, parts: Sequence[str]) -> None:
+
+def verdict(path: str, error: OSError) -> Exception:
+    """What an error of the system means for the job; the error itself if it means nothing to it."""
+    if error.errno in FULL:
+        return not_downloaded(path, "there is no space left on the worker's disk")
+    if error.errno in IN_THE_WAY:
+        return not_downloaded(path, f"something else is in its place ({os.strerror(error.errno or 0)})")
+    return error
+
+
+class Part:
+    """One unfinished file. Use it as a context; leaving it keeps what was written for another try.
+
+    ``fresh``: nothing can be here from an earlier try, so nothing is looked for.
+    """
+
+    def __init__(self, folder: Path, parts: Sequence[str], fresh: bool = False) -> None:
         name = hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
-        self._root = folder
-        self._parts = tuple(parts)
-        self._path = parts_folder(folder) / f"{name}.part"
+        self.root = folder
+        self.parts = tuple(parts)
+        """Its path in the job's folder."""
+        self.file = parts_folder(folder) / f"{name}.part"
+        """Where it lies until it is placed."""
         self._note = parts_folder(folder) / f"{name}.json"
-        self._hash = hashlib.sha256()
+        self._fresh = fresh
+        self._noted_there = not fresh
+        self._digest = Digest()
         self._fd = -1
         self.size = 0
         """Bytes written so far."""
@@ -50,72 +75,89 @@ class Part:
         self.whole = False
         """Nothing is left to receive."""
 
+    @property
+    def path(self) -> str:
+        """Its path in the job's folder, for people."""
+        return "/".join(self.parts)
+
     def __enter__(self) -> Self:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._fd = os.open(self._path, flags, 0o600)
         noted = self._noted()
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | (0 if noted else os.O_TRUNC)
+        self._fd = os.open(self.file, flags, 0o600)
+        try:
+            self._take_up(noted)
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _take_up(self, noted: dict[str, Any]) -> None:
         if noted:
             self._hash_what_is_there()
         self.etag = str(noted.get("etag", ""))
-        self.whole = noted.get("sha256") == self._hash.hexdigest()
+        self.whole = noted.get("sha256") == self._digest.hexdigest()
         if not self.whole and not self.etag:
             self.restart()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What was written stays."""
+        self._digest.close()
         os.close(self._fd)
 
     def restart(self, etag: str = "") -> None:
         """Begin with an empty file, of the version that the server calls ``etag``."""
-        os.ftruncate(self._fd, 0)
-        os.lseek(self._fd, 0, os.SEEK_SET)
-        self._hash = hashlib.sha256()
+        if self.size:
+            os.ftruncate(self._fd, 0)
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            self._digest.close()
+            self._digest = Digest()
         self.size = 0
         self.whole = False
         self.etag = etag
-        self._note.unlink(missing_ok=True)
+        if self._noted_there:
+            self._note.unlink(missing_ok=True)
+            self._noted_there = False
 
-    def write(self, piece: memoryview) -> None:
+    def write(self, piece: bytes) -> None:
         """Append all of ``piece``. Raises ``OSError``."""
-        self._hash.update(piece)
-        rest = piece
+        self._digest.update(piece)
+        rest = memoryview(piece)
         while rest:
             rest = rest[os.write(self._fd, rest) :]
         before, self.size = self.size, self.size + len(piece)
         if self.etag and before < _WORTH_A_NOTE <= self.size:
             self._write_note({"etag": self.etag})
 
-    def place(self) -> str:
-        """Make the file durable, move it to its place in the job's folder, and return its SHA-256."""
+    def finish(self) -> str:
+        """Make the file durable, ready to be placed, and return its SHA-256."""
+        os.fchmod(self._fd, 0o644)
         os.fsync(self._fd)
-        sha256 = self._hash.hexdigest()
+        sha256 = self._digest.hexdigest()
         if self.size >= _WORTH_A_NOTE:
             self._write_note({"size": self.size, "sha256": sha256})
-        failpoint("download.before-rename")
-        with opened(self._root, self._parts[:-1], make=True) as target:
-            os.fchmod(self._fd, 0o644)
-            os.rename(self._path, self._parts[-1], dst_dir_fd=target)
-            os.fsync(target)
-        failpoint("download.after-rename")
         return sha256
 
     def placed_before(self) -> tuple[int, str] | None:
         """Size and SHA-256 of the file if an earlier process moved it into place, else None."""
         noted = self._noted()
-        if "sha256" not in noted or self._path.exists():
+        if "sha256" not in noted or self.file.exists():
             return None
-        there = size_of(self._root, self._parts)
+        there = size_of(self.root, self.parts)
         return (noted["size"], noted["sha256"]) if there == noted["size"] else None
 
     def _hash_what_is_there(self) -> None:
-        block = bytearray(_BLOCK)
-        while count := os.readv(self._fd, [block]):
-            self._hash.update(memoryview(block)[:count])
-            self.size += count
+        while piece := os.read(self._fd, _BLOCK):
+            self._digest.update(piece)
+            self.size += len(piece)
 
     def _noted(self) -> dict[str, Any]:
+        if self._fresh:
+            return {}
         try:
             noted = json.loads(self._note.read_bytes())
         except (OSError, ValueError):
@@ -123,6 +165,29 @@ class Part:
         return noted if isinstance(noted, dict) else {}
 
     def _write_note(self, noted: dict[str, object]) -> None:
+        self._noted_there = True
         fresh = self._note.with_suffix(".new")
         fresh.write_text(json.dumps(noted), encoding="utf-8")
         fresh.replace(self._note)
+
+
+def place_all(parts: Iterable[Part]) -> None:
+    """Move finished files to their places; on return they are there for good.
+
+    Each folder is flushed once for all of its files. Raises ``JobFailed`` if something is in the way of one.
+    """
+    folders: dict[tuple[Path, tuple[str, ...]], list[Part]] = defaultdict(list)
+    for part in parts:
+        folders[part.root, part.parts[:-1]].append(part)
+    for (root, below), inside in folders.items():
+        part = inside[0]
+        try:
+            with opened(root, below, make=True) as target:
+                for part in inside:
+                    failpoint("download.before-rename")
+                    os.rename(part.file, part.parts[-1], dst_dir_fd=target)
+                os.fsync(target)
+        except OSError as error:
+            raise verdict(part.path, error) from error
+        for _ in inside:
+            failpoint("download.after-rename")

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import certifi
 import urllib3
@@ -22,6 +23,7 @@ BLOCK = 1024 * 1024
 """Bytes moved at a time."""
 CONNECT_SECONDS = 10.0
 INACTIVITY_SECONDS = 60.0
+STALL_SECONDS = 15.0
 _REDIRECTS = urllib3.Retry(total=None, connect=0, read=0, redirect=5, status=0, other=0)
 _current = threading.local()
 
@@ -74,6 +76,7 @@ class Pool:
         self._timeout = urllib3.Timeout(connect=min(connect, inactivity), read=inactivity)
         self._lock = threading.Lock()
         self._managers: dict[str | None, urllib3.PoolManager] = {}
+        self._by_server: dict[tuple[str, ...], urllib3.PoolManager] = {}
 
     def __enter__(self) -> "Pool":
         return self
@@ -115,11 +118,15 @@ class Pool:
                 _finish(response, whole)
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = select_proxy(url, get_environ_proxies(url))
+        """The manager for the server of that URL; looking for its proxy takes as long as half a request."""
+        place = urlsplit(url)[:2]
         with self._lock:
-            if proxy not in self._managers:
-                self._managers[proxy] = self._make(proxy)
-            return self._managers[proxy]
+            if place not in self._by_server:
+                proxy = select_proxy(url, get_environ_proxies(url))
+                if proxy not in self._managers:
+                    self._managers[proxy] = self._make(proxy)
+                self._by_server[place] = self._managers[proxy]
+            return self._by_server[place]
 
     def _make(self, proxy: str | None) -> urllib3.PoolManager:
         common: dict[str, Any] = {

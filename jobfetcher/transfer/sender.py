@@ -13,6 +13,7 @@ import urllib3
 from jobfetcher.api import errors
 from jobfetcher.api.retries import LATER, NOT_LET_IN, Policy, asked_to_wait, pause
 from jobfetcher.failpoints import failpoint
+from jobfetcher.progress import Share
 from jobfetcher.transfer.multipart import Multipart, Shrunk, Span
 from jobfetcher.transfer.pool import Pool
 from jobfetcher.transfer.tree import Output
@@ -28,6 +29,11 @@ S3_LIMIT = 5 * 1024**3
 ASK_AFTER = 3
 """Failures in a row after which the API is asked whether the job is still there: for uploads of a
 deleted job it answers 500, like for any trouble of its own."""
+
+
+class NotTaken(Paused):
+    """The API is there and answers for the job, but will not take its files now. So it is for good with a job
+    that has ended and was deleted since; with a live one it will be heard of."""
 
 
 class _Refused(Exception):
@@ -61,16 +67,18 @@ class Sender:
         self._lock = threading.Lock()
         self._folders: dict[tuple[str, str], _Folder] = {}
 
-    def send(self, output: Output, spans: Callable[[], Sequence[Span]], stop: Stop) -> int:
+    def send(self, output: Output, spans: Callable[[], Sequence[Span]], share: Share, stop: Stop) -> int:
         """Upload what ``spans`` names as ``output``; return the number of its bytes once it is taken.
+
+        ``share`` hears how far it is.
 
         Raises ``JobFailed``, ``JobGone`` or ``Paused``.
         """
-        delays, failures, refused = self._policy.backoff(), 0, False
+        delays, failures, refused, answers = self._policy.backoff(), 0, False, False
         while True:
             stop.check()
             try:
-                return self._post(output, spans(), stop)
+                return self._post(output, spans(), share, stop)
             except _Refused as error:
                 if refused:
                     raise self._never(output, str(error)) from error
@@ -80,16 +88,18 @@ class Sender:
                 failures += 1
                 log.warning("upload.retried", extra={"job_id": self._job_id, "reason": str(error)})
                 if failures >= ASK_AFTER:
-                    self._confirm()
+                    answers = self._confirm()
                 if failures >= self._policy.tries:
                     why = f"The output {output.path!r} cannot be uploaded now: {error}."
-                    raise Paused(why, error.retry_after) from error
+                    kind = NotTaken if answers and _is_no(error.__cause__) else Paused
+                    raise kind(why, error.retry_after) from error
                 pause(stop, max(next(delays), asked_to_wait(error)))
 
-    def _post(self, output: Output, spans: Sequence[Span], stop: Stop) -> int:
+    def _post(self, output: Output, spans: Sequence[Span], share: Share, stop: Stop) -> int:
         folder = self._folder(output)
         request = self._request(folder, output)
-        body = Multipart(request.data, output.name, spans)
+        share.at(0)
+        body = Multipart(request.data, output.name, spans, share.at)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "content-type"}
         headers |= {"Content-Type": body.content_type, "Content-Length": str(body.length)}
         failpoint("upload.before-post")
@@ -142,14 +152,16 @@ class Sender:
                 self._confirm()
             raise self._never(output, f"the API answers {error.status}") from error
 
-    def _confirm(self) -> None:
-        """Ask whether the job is still known; ``JobGone`` if not. No answer proves nothing."""
+    def _confirm(self) -> bool:
+        """Ask whether the job is still known; ``JobGone`` if not. False: no answer, which proves nothing."""
         try:
             self._api.job_status(self._job_id)
         except errors.NotFound as error:
             raise JobGone(f"The API does not know the job {self._job_id} any more.") from error
         except errors.ApiError as error:
             log.warning("upload.status-unknown", extra={"job_id": self._job_id, "reason": str(error)})
+            return False
+        return True
 
     def _folder(self, output: Output) -> _Folder:
         with self._lock:
@@ -162,6 +174,11 @@ class Sender:
 
     def _never(self, output: Output, why: str) -> JobFailed:
         return JobFailed(f"The output {output.path!r} cannot be uploaded: {why}.")
+
+
+def _is_no(error: BaseException | None) -> bool:
+    """What the API itself answers for a job that is not ours any more; 502 to 504 are a proxy's."""
+    return isinstance(error, errors.ServerError) and error.status == 500
 
 
 def _seconds(response: urllib3.BaseHTTPResponse) -> float | None:

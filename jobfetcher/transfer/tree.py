@@ -52,12 +52,25 @@ def walk(root: Path, kind: str, folder: PurePosixPath, findings: Findings) -> It
     while waiting:
         parts = waiting.pop()
         entries = _entries(root, parts, findings)
-        waiting += reversed([(*parts, name) for name, mode in entries if stat.S_ISDIR(mode)])
-        for name, mode in entries:
+        waiting += reversed([(*parts, name) for name, mode, _ in entries if stat.S_ISDIR(mode)])
+        for name, mode, _ in entries:
             if stat.S_ISREG(mode):
                 yield _noted(Output(kind, (*parts, name)), findings)
             elif not stat.S_ISDIR(mode):
                 findings.skipped.append(readable("/".join((*parts, name))))
+
+
+def size_below(root: Path, folder: PurePosixPath) -> tuple[int, int]:
+    """How many regular files lie below ``root/folder``, and their bytes together."""
+    waiting, files, size = [folder.parts], 0, 0
+    while waiting:
+        parts = waiting.pop()
+        for name, mode, length in _entries(root, parts, Findings()):
+            if stat.S_ISDIR(mode):
+                waiting.append((*parts, name))
+            elif stat.S_ISREG(mode):
+                files, size = files + 1, size + length
+    return files, size
 
 
 def readable(path: str) -> str:
@@ -71,22 +84,23 @@ def _noted(output: Output, findings: Findings) -> Output:
     return output
 
 
-def _entries(root: Path, parts: tuple[str, ...], findings: Findings) -> list[tuple[str, int]]:
-    """Names and modes in the folder, sorted."""
+def _entries(root: Path, parts: tuple[str, ...], findings: Findings) -> list[tuple[str, int, int]]:
+    """Names, modes and sizes in the folder, sorted."""
     try:
         with opened(root, parts) as folder, os.scandir(folder) as found:
-            modes = [(entry.name, _mode(folder, entry.name)) for entry in found]
+            entries = [(entry.name, *_mode_and_size(folder, entry.name)) for entry in found]
     except FileNotFoundError:
         return []
     except OSError as error:
         lost = findings.skipped if error.errno in IN_THE_WAY else findings.unreadable
         lost.append(readable("/".join(parts)))
         return []
-    return sorted((name, mode) for name, mode in modes if mode)
+    return sorted(entry for entry in entries if entry[1])
 
 
-def _mode(folder: int, name: str) -> int:
+def _mode_and_size(folder: int, name: str) -> tuple[int, int]:
     try:
-        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode
+        found = os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
-        return 0
+        return 0, 0
+    return found.st_mode, found.st_size

@@ -7,17 +7,21 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from jobfetcher.api.retries import NEVER, Policy, RetryingApi
 from jobfetcher.failpoints import failpoint
+from jobfetcher.progress import Meter, metered
+from jobfetcher.transfer.batch import SMALL, Batch
 from jobfetcher.transfer.crew import side_by_side
 from jobfetcher.transfer.folders import open_file, opened
+from jobfetcher.transfer.options import OnDone, Transfer
 from jobfetcher.transfer.pool import INACTIVITY_SECONDS, Pool
 from jobfetcher.transfer.sender import Sender
 from jobfetcher.transfer.spool import CAP, Spool, spool_path
-from jobfetcher.transfer.tree import Findings, Output, walk
+from jobfetcher.transfer.tree import Findings, Output, size_below, walk
 from states import paths
 from states.errors import JobFailed
 from states.ports import Api, Stop, StoredFile
@@ -25,7 +29,6 @@ from states.spec import FileType, JobSpec
 
 _log = logging.getLogger(__name__)
 
-OnDone = Callable[[StoredFile], None]
 _SHOWN = 20
 """Paths named in a message; the log's structured fields have them too."""
 
@@ -54,12 +57,34 @@ def upload_outputs(
     Raises ``JobFailed`` with a sentence (after everything else was uploaded, if some output cannot be
     read), ``JobGone`` if the API no longer knows the job, ``Paused`` if it can perhaps be done later.
     """
-    policy = policy or (api.policy if isinstance(api, RetryingApi) else Policy())
+    transfer = Transfer.telling_each(
+        on_done, stop=stop, connections=connections, done=done, policy=policy, inactivity=inactivity
+    )
+    kept = None if log is None else Log(log, log_name, log_cap, with_log)
+    return send_outputs(api, spec, folder, transfer, kept)
+
+
+@dataclass(frozen=True)
+class Log:
+    """The container's log, on its way up."""
+
+    pieces: Iterable[bytes]
+    name: str = "container.log"
+    cap: int = CAP
+    """Bytes of its end that are kept."""
+    wanted: bool = True
+    """It is uploaded; else it is only read for its last lines."""
+
+
+def send_outputs(api: Api, spec: JobSpec, folder: Path, transfer: Transfer, log: Log | None = None) -> str:
+    """``upload_outputs`` with its options as values."""
+    policy = transfer.policy or (api.policy if isinstance(api, RetryingApi) else Policy())
     bare = api.bare if isinstance(api, RetryingApi) else api
-    with Pool(connections, inactivity) as pool:
-        upload = _Upload(spec, folder, Sender(bare, spec.id, pool, policy), done, on_done)
-        side_by_side(upload.file, upload.waiting(), connections, stop)
-        last_lines = "" if log is None else upload.log(log, log_name if with_log else None, log_cap, stop)
+    with Pool(transfer.connections, transfer.inactivity) as pool, metered("upload") as meter:
+        upload = _Upload(spec, folder, Sender(bare, spec.id, pool, policy), meter, transfer)
+        upload.plan()
+        upload.files()
+        last_lines = "" if log is None else upload.log(log)
     upload.report()
     return last_lines
 
@@ -67,23 +92,42 @@ def upload_outputs(
 class _Upload:
     """One job's outputs."""
 
-    def __init__(
-        self, spec: JobSpec, folder: Path, sender: Sender, done: Iterable[StoredFile], on_done: OnDone
-    ) -> None:
+    def __init__(self, spec: JobSpec, folder: Path, sender: Sender, meter: Meter, transfer: Transfer) -> None:
         self._spec = spec
         self._folder = folder
         self._sender = sender
-        self._done = {(file.kind, file.path) for file in done if file.direction == "up"}
-        self._on_done = on_done
+        self._meter = meter
+        self._transfer = transfer
+        self._done = {(file.kind, file.path): file.size for file in transfer.done if file.direction == "up"}
+        self._batch = Batch(self._record, transfer.together)
         self._findings = Findings()
 
-    def waiting(self) -> Iterator[Output]:
+    def plan(self) -> None:
+        """Tell the meter what there is. What grows or vanishes meanwhile only makes it less exact."""
+        for _, below in paths.output_folders(self._spec):
+            files, size = size_below(self._folder, below)
+            self._meter.plan(files)
+            self._meter.expect(size, files)
+        self._meter.already(sum(self._done.values()))
+        self._meter.file_done(len(self._done))
+
+    def files(self) -> None:
+        """Upload the output folders' files."""
+        transfer = self._transfer
+        try:
+            side_by_side(
+                self._file, self._waiting(), transfer.connections, transfer.stop, after=self._batch.flush
+            )
+        finally:
+            self._batch.flush()
+
+    def _waiting(self) -> Iterator[Output]:
         for kind, below in paths.output_folders(self._spec):
             for output in walk(self._folder, kind, below, self._findings):
                 if (output.kind, output.path) not in self._done:
                     yield output
 
-    def file(self, output: Output, stop: Stop) -> None:
+    def _file(self, output: Output, stop: Stop) -> None:
         began = time.monotonic()
         try:
             fd = self._opened(output)
@@ -96,26 +140,33 @@ class _Upload:
             self._findings.skipped.append(output.path)
             return
         try:
-            size = self._sender.send(output, lambda: [(fd, 0, os.fstat(fd).st_size)], stop)
+            if os.fstat(fd).st_size >= SMALL:
+                self._batch.flush()
+            share = self._meter.share()
+            size = self._sender.send(output, lambda: [(fd, 0, os.fstat(fd).st_size)], share, stop)
         finally:
             os.close(fd)
-        self._record(output, size, began)
+        self._taken(output, size, began)
 
-    def log(self, log: Iterable[bytes], name: str | None, cap: int, stop: Stop) -> str:
-        """Read the log to its end and upload it as ``name``, if any. Returns its last lines."""
-        with Spool(spool_path(self._folder), cap) as spool:
-            spool.take(log, stop)
+    def log(self, log: Log) -> str:
+        """Read the log to its end and upload it, if it is wanted. Returns its last lines."""
+        with Spool(spool_path(self._folder), log.cap) as spool:
+            spool.take(log.pieces, self._transfer.stop)
             failpoint("upload.log-spooled")
-            if name is not None:
-                self._send_log(spool, self._log_output(name), stop)
+            if log.wanted:
+                self._send_log(spool, self._log_output(log.name))
             return spool.last_lines()
 
-    def _send_log(self, spool: Spool, output: Output, stop: Stop) -> None:
+    def _send_log(self, spool: Spool, output: Output) -> None:
         began = time.monotonic()
         if spool.lost:
             _log.warning("log.shortened", extra={"job_id": self._spec.id, "lost_bytes": spool.lost})
         if (output.kind, output.path) not in self._done:
-            self._record(output, self._sender.send(output, spool.spans, stop), began)
+            self._meter.plan(1)
+            self._meter.expect(spool.size)
+            size = self._sender.send(output, spool.spans, self._meter.share(), self._transfer.stop)
+            self._taken(output, size, began)
+            self._batch.flush()
 
     def report(self) -> None:
         """Log what was left out. Raises ``JobFailed`` if some of it should not have been."""
@@ -153,10 +204,19 @@ class _Upload:
             output = Output("log", (*below, numbered))
         return output
 
-    def _record(self, output: Output, size: int, began: float) -> None:
+    def _taken(self, output: Output, size: int, began: float) -> None:
+        """The API has the file."""
         seconds = time.monotonic() - began
-        _log.info("upload.finished", extra={"job_id": self._spec.id, "path": output.path, "bytes": size})
-        self._on_done(
+        level = logging.INFO if size >= SMALL else logging.DEBUG
+        _log.log(level, "upload.finished", extra={"path": output.path, "bytes": size, "seconds": seconds})
+        self._meter.file_done()
+        self._batch.add(
             StoredFile(direction="up", kind=output.kind, path=output.path, size=size, seconds=seconds)
         )
-        failpoint("upload.recorded")
+        if size >= SMALL:
+            self._batch.flush()
+
+    def _record(self, files: list[StoredFile]) -> None:
+        self._transfer.on_whole(files)
+        for _ in files:
+            failpoint("upload.recorded")

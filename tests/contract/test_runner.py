@@ -92,6 +92,8 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     for runner in made:
         for name in runner.owned():
             runner.remove(name)
+        if isinstance(runner, DockerRunner):
+            runner.close()
 
 
 def test_a_created_run_is_not_started(bench: Bench) -> None:

@@ -249,6 +249,17 @@ def test_a_recorded_file_is_progress(store: Store) -> None:
     assert store.get(job.key).attempts == 0
 
 
+def test_files_are_recorded_together_or_not_at_all(store: Store) -> None:
+    """Many at once are as good as one after the other; of a job that has moved on, none is."""
+    old = store.add(spec())
+    store.record_files(old, [whole("a"), whole("b"), whole("a", size=3)])
+    job = moved(store, old, Trigger.ACCEPTED)
+    with pytest.raises(StaleJob):
+        store.record_files(old, [whole("c"), whole("d")])
+
+    assert [whole("a", size=3), whole("b")] == store.files(job, "down")
+
+
 def test_unsent_is_the_oldest_of_each_job(store: Store) -> None:
     """A later status waits until the earlier one of the same job is acknowledged; jobs do not wait
     for each other."""

@@ -40,6 +40,7 @@ def runner() -> Iterator[DockerRunner]:
     yield runner
     for name in runner.owned():
         runner.remove(name)
+    runner.close()
 
 
 @pytest.fixture
@@ -203,6 +204,19 @@ def test_out_of_memory_is_named(runner: DockerRunner, tmp_path: Path, stop: Stop
 
     assert not ended.ok
     assert ended.reason == "killed: out of memory (limit 32 MiB)"
+    assert runner.engine.out_of_memory(run.id)
+
+
+def test_a_killed_container_did_not_run_out_of_memory(
+    runner: DockerRunner, tmp_path: Path, stop: StopSignal
+) -> None:
+    """Exit code 137 alone says nothing of memory."""
+    job = make_job(runner, "kill -9 $$")
+    run = runner.start(job, runner.create(job, tmp_path, stop), stop)
+
+    ended = runner.wait(job, run, stop)
+
+    assert (137, "") == (ended.code, ended.reason)
 
 
 def test_a_missing_folder_fails(runner: DockerRunner, tmp_path: Path, stop: StopSignal) -> None:

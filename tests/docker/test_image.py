@@ -1,9 +1,12 @@
 """The worker's own image: it is small, whole, and tells whether a worker lives in it."""
 
 import json
+import re
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import docker
 import pytest
@@ -11,8 +14,10 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 from jobfetcher import __version__
-from tests.docker.worker_image import BASE, NAME
+from tests.docker.worker_image import MOCK_DOCKERFILE, NAME, base_of, mock_image
+from tests.worker_process import until
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 SLEEP = "print('ready', flush=True); import signal; signal.pause()"
@@ -74,10 +79,60 @@ def test_it_runs_the_worker_if_not_told_otherwise(built_image: Image) -> None:
 
 def test_it_is_small(client: docker.DockerClient, built_image: Image) -> None:
     """All that comes on top of Python's own image is less than 100 MB."""
-    added = built_image.attrs["Size"] - client.images.get(BASE).attrs["Size"]
+    added = built_image.attrs["Size"] - client.images.get(base_of()).attrs["Size"]
     print(f"The image has {built_image.attrs['Size'] / 1e6:.0f} MB, {added / 1e6:.0f} MB of them its own.")
 
     assert added < 100e6
+
+
+def test_its_base_is_pinned() -> None:
+    """To one version of Python and of the system; the mock's image to the same."""
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-[a-z]+", base_of())
+    assert base_of(MOCK_DOCKERFILE) == base_of()
+
+
+def test_it_says_what_it_is(built_image: Image) -> None:
+    """By the labels that registries and their viewers know."""
+    labels = built_image.labels
+    kinds = ("title", "description", "licenses", "version", "revision")
+
+    assert [kind for kind in kinds if not labels.get(f"org.opencontainers.image.{kind}")] == []
+
+
+def test_make_names_version_and_revision() -> None:
+    """``make image`` builds with the version that the package has, and says how big the image is."""
+    done = subprocess.run(["make", "-n", "image"], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert "--build-arg VERSION=$(sed" in done.stdout
+    assert "--build-arg REVISION=$(git describe" in done.stdout
+    assert "MB" in done.stdout
+
+
+def test_it_has_an_account_that_is_not_root(client: docker.DockerClient, built_image: Image) -> None:
+    """Its own folder belongs to it, and so does a new volume that is mounted there."""
+    seen = said(client, "-c", "id -u jobfetcher; stat -c %U /data", entrypoint="/bin/sh")
+
+    assert seen.split() == ["1000", "jobfetcher"]
+
+
+def test_the_mocks_image_serves(client: docker.DockerClient) -> None:
+    """As an account that is not root; its own health check finds it well, and it ends when told to."""
+    with mock_image(client) as built:
+        mock = client.containers.run(str(built.id), detach=True, network_mode="none")
+        try:
+            until("a healthy mock", lambda: health(mock) == "healthy")
+            user = mock.exec_run(["id", "-un"]).output
+            mock.stop(timeout=30)
+            code = mock.wait()["StatusCode"]
+        finally:
+            mock.remove(force=True)
+
+    assert (user, code) == (b"mock\n", 0)
+
+
+def health(container: Container) -> str:
+    container.reload()
+    return str(container.attrs["State"]["Health"]["Status"])
 
 
 def test_of_amazons_services_it_knows_how_to_log_in(client: docker.DockerClient, built_image: Image) -> None:

@@ -1,14 +1,18 @@
 """The worker in a container of its own image, as it is run in production, with its jobs beside it.
 
-The base folder has one path in the worker's container and another on the host, where the engine is.
+The base folder has one path in the worker's container and another on the host, where the engine is. The
+worker finds out which, unless PATH_HOST_BASE says it.
 """
 
 import hashlib
+import json
+import os
 import random
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import docker
 import pytest
@@ -24,6 +28,7 @@ from tests.worker_process import until
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 BASE = "/data"
+EXISTING = Path(__file__).parents[1] / "data" / "existing-worker.env"
 SOCKET = "/var/run/docker.sock"
 SECOND = 10**9
 """In the engine's nanoseconds."""
@@ -33,10 +38,13 @@ CONTENT = random.Random(11).randbytes(3_000_000)
 
 
 class Host:
-    """Runs workers one after the other over one folder of the host."""
+    """Runs workers one after the other over one folder of the host, which the engine calls ``source``."""
 
-    def __init__(self, client: docker.DockerClient, image: Image, folder: Path, mock: MockServer) -> None:
+    def __init__(
+        self, client: docker.DockerClient, image: Image, folder: Path, mock: MockServer, source: str = ""
+    ) -> None:
         self.client, self.image, self.folder, self.mock = client, image, folder, mock
+        self.source = source or str(folder)
         self._stack = ExitStack()
 
     def __enter__(self) -> "Host":
@@ -47,19 +55,26 @@ class Host:
         if (named := self.folder / "worker-id").exists():
             remove_all_of(named.read_text().strip())
 
-    def docker_run(self) -> Container:
+    def docker_run(
+        self,
+        *command: str,
+        path_host_base: str = "",
+        environment: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Container:
         """``docker run -v FOLDER:/data -v SOCKET -e ... IMAGE``. On the host's network, where the mock is."""
         container = self.client.containers.run(
             str(self.image.id),
+            list(command),
             detach=True,
             name=f"jobfetcher-test-worker-{uuid.uuid4().hex[:8]}",
             network_mode="host",
-            volumes=[f"{self.folder}:{BASE}", f"{SOCKET}:{SOCKET}"],
-            environment={
+            volumes=[f"{self.source}:{BASE}", f"{SOCKET}:{SOCKET}"],
+            environment=environment
+            or {
                 "API_URL": self.mock.url,
                 "ACCESS_TOKEN": TOKEN,
-                "PATH_BASE": BASE,
-                "PATH_HOST_BASE": str(self.folder),
+                "PATH_HOST_BASE": path_host_base,
                 "TIMEOUT_JOB": "0.2",
                 "TIMEOUT_STATUS": "1",
                 "NETWORK": "none",
@@ -67,6 +82,7 @@ class Host:
             },
             # Only how often: what is checked is the image's own.
             healthcheck={"interval": SECOND // 2, "timeout": 5 * SECOND, "retries": 120},
+            **options,
         )
         self._stack.callback(container.remove, force=True)
         return container
@@ -120,15 +136,144 @@ def go(job_container: Container) -> None:
     assert job_container.exec_run("touch /files/go").exit_code == 0
 
 
-def test_it_does_jobs_and_is_healthy(host: Host) -> None:
-    """Files lie under one path for the worker and under another for the engine; both mean the same."""
-    worker = host.docker_run()
+def do_a_job(host: Host) -> None:
+    """One job from its beginning to a perfect end."""
     job = host.submit()
-    running = host.job_began(job)
-    go(running)
-
+    go(host.job_began(job))
     host.assert_perfect(job)
+
+
+def told_of_its_folder(worker: Container) -> tuple[str, str]:
+    """What the worker logs about its folder on the host, and how it found that out."""
+    lines = [json.loads(line) for line in worker.logs().decode().splitlines() if line.startswith("{")]
+    [line] = [line for line in lines if line["event"] == "worker.host-folder"]
+    assert line["level"] == "INFO"
+    return line["folder"], line["found_by"]
+
+
+def found_in(worker: Container) -> str:
+    """How a worker says that it found its folder by itself."""
+    return f"the mounts of container {str(worker.id)[:12]}"
+
+
+def test_it_does_jobs_and_is_healthy(host: Host) -> None:
+    """Files lie under one path for the worker and under another for the engine; it finds out which."""
+    worker = host.docker_run()
+    do_a_job(host)
+
     until("a healthy worker", lambda: health(worker) == "healthy")
+    assert told_of_its_folder(worker) == (str(host.folder), found_in(worker))
+
+
+def test_path_host_base_is_believed(host: Host) -> None:
+    """Where the variable is set it is taken as it is, as by the existing worker."""
+    worker = host.docker_run(path_host_base=str(host.folder))
+    do_a_job(host)
+
+    assert told_of_its_folder(worker) == (str(host.folder), "PATH_HOST_BASE")
+
+
+def env_file(text: str) -> dict[str, str]:
+    """As ``docker run --env-file`` reads it: comments behind a value, and quotes, belong to the value."""
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_the_existing_workers_file_and_command_work(host: Host) -> None:
+    """``docker run --env-file .env`` with the existing worker's file, its comments included."""
+    text = EXISTING.read_text().replace("ACCESS_TOKEN=", f"ACCESS_TOKEN={TOKEN}")
+    text = text.replace("/srv/jobs ", f"{host.folder} ").replace("https://api.example.org:443", host.mock.url)
+    job = host.submit()
+
+    worker = host.docker_run(environment=env_file(text))
+
+    go(host.job_began(job))
+    host.assert_perfect(job)
+    assert told_of_its_folder(worker) == (str(host.folder), "PATH_HOST_BASE")
+
+
+@pytest.mark.root  # nobody else may look into the engine's volumes
+def test_a_named_volume_will_do(
+    client: docker.DockerClient, built_image: Image, image: str, mock: MockServer
+) -> None:
+    """The folder lies in a volume of the engine's, which only the engine knows the place of."""
+    volume = client.volumes.create(f"jobfetcher-test-{uuid.uuid4().hex[:8]}")
+    folder = Path(volume.attrs["Mountpoint"])
+    try:
+        with Host(client, built_image, folder, mock, source=str(volume.name)) as host:
+            worker = host.docker_run()
+            do_a_job(host)
+
+            assert told_of_its_folder(worker)[0] == str(folder)
+    finally:
+        volume.remove(force=True)
+
+
+def as_plain_user(folder: Path) -> dict[str, Any]:
+    """Options of ``docker run`` for an account that is not root and owns ``folder``."""
+    owner = os.getuid() or 1000
+    os.chown(folder, owner, -1)
+    return {"user": f"{owner}:{owner}", "group_add": [Path(SOCKET).stat().st_gid]}
+
+
+def test_it_need_not_be_root(host: Host) -> None:
+    """An ordinary account that owns the folder and has the socket's group does jobs and cleans up."""
+    worker = host.docker_run(**as_plain_user(host.folder))
+    do_a_job(host)
+
+    assert worker.exec_run(["id", "-u"]).output != b"0\n"
+    assert (host.folder / "jobfetcher.db").stat().st_uid != 0
+
+
+def test_without_the_sockets_group_it_waits_and_says_so(host: Host) -> None:
+    """Neither crash nor lost job: the log has the sentence, and no job is fetched."""
+    worker = host.docker_run(**{**as_plain_user(host.folder), "group_add": []})
+    job = host.submit()
+
+    until("the sentence", lambda: b"No permission on the Docker engine" in worker.logs())
+    assert host.mock.control.statuses(job) == []
+
+
+def test_doctor_looks_from_within(host: Host) -> None:
+    """``docker run IMAGE doctor`` finds nothing amiss, and names the folder on the host."""
+    doctor = host.docker_run("doctor", "--json")
+    assert doctor.wait()["StatusCode"] == 0, doctor.logs()
+    checks = {check["name"]: check for check in json.loads(doctor.logs(stderr=False))["checks"]}
+
+    assert checks["files"]["status"] == "ok"
+    assert checks["files"]["found"].endswith(f"arrives in {BASE}, which Docker knows as {host.folder}")
+
+
+def test_doctor_warns_of_a_folder_that_is_lost_with_the_container(
+    client: docker.DockerClient, built_image: Image, image: str, mock: MockServer
+) -> None:
+    """Started without a folder: jobs could not see their files, and the sentence says how to mount one."""
+    doctor = client.containers.run(
+        str(built_image.id),
+        ["doctor", "--json", "--image", image],
+        detach=True,
+        network_mode="host",
+        volumes=[f"{SOCKET}:{SOCKET}"],
+        environment={"API_URL": mock.url, "ACCESS_TOKEN": TOKEN},
+    )
+    try:
+        code = doctor.wait()["StatusCode"]
+        checks = {check["name"]: check for check in json.loads(doctor.logs(stderr=False))["checks"]}
+    finally:
+        doctor.remove(force=True)
+
+    assert (code, checks["files"]["status"]) == (1, "failed")
+    assert checks["files"]["found"].startswith(f"{BASE} is no mounted folder")
+    assert f"-v /srv/jobfetcher:{BASE}" in checks["files"]["mend"]
+
+
+def test_config_tells_how_the_folder_was_found(host: Host) -> None:
+    """The value and where it came from, as of any other setting."""
+    config = host.docker_run("config", "--json")
+    assert config.wait()["StatusCode"] == 0, config.logs()
+    [row] = [row for row in json.loads(config.logs(stderr=False)) if row["name"] == "PATH_HOST_BASE"]
+
+    assert (row["value"], row["from"]) == (str(host.folder), found_in(config))
 
 
 def test_docker_stop_leaves_the_job_to_the_next_worker(host: Host) -> None:

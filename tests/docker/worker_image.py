@@ -1,8 +1,9 @@
-"""Builds the worker's own image. Several test processes may do so at once on one engine."""
+"""Builds the images that are made from this tree. Several test processes may do so at once on one engine."""
 
 import contextlib
 import fcntl
 import os
+import re
 import subprocess
 import tempfile
 import uuid
@@ -13,23 +14,43 @@ import docker
 from docker.models.images import Image
 
 ROOT = Path(__file__).parent.parent.parent
-BASE = "python:3.11-slim"
-NAME = f"jobfetcher-test/worker:{uuid.uuid4().hex[:8]}"
+MOCK_DOCKERFILE = "deploy/mock.Dockerfile"
+_MINE = uuid.uuid4().hex[:8]
+NAME = f"jobfetcher-test/worker:{_MINE}"
 """Each test process has a name of its own; the image behind it is the same."""
-BUILD_STAGE = {"dangling": True, "label": "org.decode.jobfetcher=build"}
+MOCK = f"jobfetcher-test/mock:{_MINE}"
 _LOCK = Path(tempfile.gettempdir()) / f"jobfetcher-test-image-{os.getuid()}.lock"
+
+
+def base_of(dockerfile: str = "Dockerfile") -> str:
+    """The image that it is built on, if nobody names another one."""
+    [base] = re.findall(r"^ARG BASE=(.+)$", (ROOT / dockerfile).read_text(), re.MULTILINE)
+    return str(base)
 
 
 @contextlib.contextmanager
 def worker_image(client: docker.DockerClient) -> Iterator[Image]:
     """The image, built from the working tree. The engine's cache of layers makes it quick the next time."""
+    with _image(client, "Dockerfile", NAME, stage="build") as built:
+        yield built
+
+
+@contextlib.contextmanager
+def mock_image(client: docker.DockerClient) -> Iterator[Image]:
+    """The mock's image, likewise."""
+    with _image(client, MOCK_DOCKERFILE, MOCK, stage="mock-build") as built:
+        yield built
+
+
+@contextlib.contextmanager
+def _image(client: docker.DockerClient, dockerfile: str, name: str, stage: str) -> Iterator[Image]:
     with _alone():
-        subprocess.run([ROOT / ".ci" / "base-image.sh", BASE], check=True)
-        built, _ = client.images.build(path=str(ROOT), tag=NAME, rm=True, forcerm=True)
+        subprocess.run([ROOT / ".ci" / "base-image.sh", base_of(dockerfile)], check=True)
+        built, _ = client.images.build(path=str(ROOT), dockerfile=dockerfile, tag=name, rm=True, forcerm=True)
     yield built
     with _alone():
-        client.images.remove(NAME, force=True)
-        stages = client.images.list(filters=BUILD_STAGE)
+        client.images.remove(name, force=True)
+        stages = client.images.list(filters={"dangling": True, "label": f"org.decode.jobfetcher={stage}"})
         for outdated in stages[1:]:  # the newest one is the cache
             client.images.remove(str(outdated.id))
 

@@ -29,9 +29,10 @@ from jobfetcher.supervisor import state_lock
 from mock_api.client import MockServer
 from persistence.store import SqlStore
 from tests.loopback import SilentServer
+from tests.nvml import SOURCE
 from tests.scripted_server import ScriptedServer, always
 from tests.store_life import spec
-from tests.unit.test_gpus import SOURCE, TWO
+from tests.unit.test_gpus import TWO
 from tests.worker_process import WorkerProcess, until
 
 OLD = Path(__file__).parents[1] / "data" / "jobfetcher-0001.sql"

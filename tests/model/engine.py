@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from jobfetcher.runners.engine import Conflict, NotThere, Stream
+from jobfetcher.runners.engine import Bell, Conflict, NotThere, Stream
 from states.errors import Paused
 
 NEVER, THEN = "0001-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
@@ -116,15 +116,17 @@ class ModelEngine:
         raise NotThere("no registry", 404)
         yield
 
-    @contextmanager
-    def events(self, container: str) -> Iterator[Stream]:
+    def events(self, labels: Mapping[str, str]) -> AbstractContextManager[Stream]:
+        raise NotImplementedError("ModelWatch stands for it")
+
+    def out_of_memory(self, container: str) -> bool:
         self._answer()
-        yield _Stream(self, container)
+        return False
 
     @contextmanager
     def output(self, container: str) -> Iterator[Stream]:
         self._found(container)
-        yield _Stream(self, container, SAID)
+        yield _Stream()
 
     def _found(self, container: str) -> dict[str, Any]:
         self._answer()
@@ -140,16 +142,40 @@ class ModelEngine:
             raise Paused("No engine answers.")
 
 
-class _Stream:
-    """Events until the container ends; where one would wait, the worker turns to something else."""
+class ModelWatch:
+    """Implements ``jobfetcher.runners.engine.Watch`` in one thread. What it knows of the engine's life may
+    long have passed; where one would wait, the worker turns to something else."""
 
-    def __init__(self, engine: ModelEngine, container: str, said: bytes = b"") -> None:
-        self._engine, self._container, self._said = engine, container, said
+    def __init__(self, asked: Any, engine: ModelEngine) -> None:
+        self._asked, self._engine = asked, engine
+        self._known = ""
 
-    def chunks(self) -> Iterator[bytes]:
-        if self._said:
-            yield self._said
-        elif any(one["Id"] == self._container for one in self._engine.running()):
+    def life(self) -> str:
+        self._known = self._known or self._asked.life()
+        return self._known
+
+    def renew(self) -> None:
+        self._known = ""
+
+    @contextmanager
+    def expecting(self, container: str) -> Iterator[Bell]:
+        yield _Bell(self._engine, container)
+
+
+class _Bell:
+    def __init__(self, engine: ModelEngine, container: str) -> None:
+        self._engine, self._container = engine, container
+
+    def wait(self, timeout: float) -> bool:
+        if any(one["Id"] == self._container for one in self._engine.running()):
             raise Paused("Nothing happens.")
+        return True
+
+    def set(self) -> None: ...
+
+
+class _Stream:
+    def chunks(self) -> Iterator[bytes]:
+        yield SAID
 
     def shutdown(self) -> None: ...

@@ -3,6 +3,7 @@
 Where the worker would wait, a call raises ``Paused``, and the rule that let it work is over.
 """
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from jobfetcher.api.errors import ApiError, NotFound
+from jobfetcher.control import Control
 from jobfetcher.reporter import Reporter
 from jobfetcher.runners.config import Limits
 from jobfetcher.runners.containers import ContainerRunner
@@ -18,6 +20,7 @@ from jobfetcher.stop import StopSignal
 from jobfetcher.sweeper import Sweeper
 from jobfetcher.tools import JobTools
 from jobfetcher.worker import Intake, Worker
+from persistence.requests import Answer, Effect, Request
 from states.advance import advance
 from states.errors import Paused, StaleJob
 from states.job import ApiStatus, Job, StatusUpdate
@@ -25,7 +28,7 @@ from states.ports import Resources, Stop, StoredFile
 from states.table import LIVE, TERMINAL
 from tests.crash_injection import CrashPoints, SimulatedCrash
 from tests.fake_store import FakeStore
-from tests.model.engine import ModelEngine
+from tests.model.engine import ModelEngine, ModelWatch
 from tests.model.service import ModelApi
 
 KEEP_ALIVE = 10.0
@@ -41,7 +44,7 @@ class ModelStore(FakeStore):
     def next_unsent(self, key: int) -> StatusUpdate | None:
         return next((update for update in self.unsent() if update.job_key == key), None)
 
-    def sweepable(self) -> list[Job]:
+    def sweepable(self, limit: int = 1000, keep_seconds: float = 0.0) -> list[Job]:
         return [job for job in self.jobs.values() if self.reported(job.key) and job.key not in self.swept]
 
     def mark_swept(self, key: int) -> None:
@@ -51,6 +54,31 @@ class ModelStore(FakeStore):
         return [job for job in reversed(self.jobs.values()) if job.id == api_id]
 
 
+class ModelDesk:
+    """What operators asked, and what they were told."""
+
+    def __init__(self) -> None:
+        self.asked: list[Request] = []
+        self.answers: dict[int, Answer] = {}
+
+    def cancel(self, key: int) -> None:
+        self.asked.append(Request(len(self.asked) + 1, "cancel", key, {"reason": f"No. {len(self.asked)}"}))
+
+    def waiting(self) -> list[Request]:
+        return [request for request in self.asked if request.id not in self.answers]
+
+    def answer(self, request: Request, answer: Answer, effect: Effect) -> None:
+        self.answers.setdefault(request.id, answer)
+
+    def flag(self, name: str) -> bool:
+        return False
+
+    def cancelled(self) -> list[int]:
+        """Keys of the jobs of which an operator was told that they are cancelled."""
+        told = {number for number, answer in self.answers.items() if not answer.refused}
+        return [request.job_key for request in self.asked if request.id in told and request.job_key]
+
+
 @dataclass
 class World:
     """What survives the worker's death, and what was seen of wrong conduct."""
@@ -58,6 +86,7 @@ class World:
     api: ModelApi = field(default_factory=ModelApi)
     engine: ModelEngine = field(default_factory=ModelEngine)
     store: ModelStore = field(default_factory=ModelStore)
+    desk: ModelDesk = field(default_factory=ModelDesk)
     folders: set[str] = field(default_factory=set)
     now: float = 0.0
     wrong: list[str] = field(default_factory=list)
@@ -105,13 +134,18 @@ class Life:
         engine = self.points.watched(world.engine, "engine")
         self._api: Any = self.points.watched(_Watching(world, world.api), "api")
         images = Images(engine, "never")
-        self._runner = ContainerRunner(engine, "w", lambda folder: folder, images, Limits())
+        watch = ModelWatch(engine, world.engine)
+        self._runner = ContainerRunner(engine, "w", lambda folder: folder, images, Limits(), watch=watch)
         self._folders: Any = self.points.watched(_Folders(world), "folders")
         self._reporter = Reporter(self._api, store, KEEP_ALIVE, on_gone=self._gone, clock=lambda: world.now)
         self._sweeper = Sweeper(store, self._runner, self._folders, grace=1)
         intake = Intake(self._api, lambda: Resources(memory=1), lambda: None, 1)
-        self._worker = _Stepped(store, intake, self._reporter, self._sweeper, self._tools)
+        self._worker = _Stepped(store, intake, self._reporter, self._sweeper, self._tools, places=2)
         self._store = store
+        desk: Any = self.points.watched(world.desk, "desk")
+        nothing: Any = None
+        self._control = Control(desk, store, self._worker, nothing, nothing)
+        self._control.begin()
         self._worker.resume()
 
     def fetch(self) -> None:
@@ -133,6 +167,12 @@ class Life:
         if self._once("sweep"):
             with self._doing("sweep"):
                 self._sweeper.sweep()
+
+    def obey(self) -> None:
+        """One look at what operators ask."""
+        if self._once("obey"):
+            with self._doing("obey"):
+                self._control.turn()
 
     def work(self) -> None:
         """Each job goes on until it would wait."""
@@ -182,17 +222,19 @@ class _Stepped(Worker):
         self._fetch()
 
     def waiting(self) -> bool:
-        return bool(self._waiting)
+        return bool(self._stops)
 
     def taken(self) -> list[tuple[Job, StopSignal]]:
-        return [(job, self._stops[job.key]) for job in self._waiting]
+        self._fill_places()
+        return [(self.store.get(key), self._stops[key]) for key in self._threads]
 
     def leave(self, job: Job) -> None:
-        self._waiting.remove(job)
+        del self._threads[job.key]
         del self._stops[job.key]
 
     def _fill_places(self) -> None:
-        return
+        while self._waiting and len(self._threads) < self.places:
+            self._threads[self._waiting.popleft().key] = threading.current_thread()
 
 
 class _Tools(JobTools):
@@ -297,6 +339,8 @@ class _Transfers:
 
     def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> str:
         stop.check()
+        if job.key in self._world.desk.cancelled():
+            self._world.wrong.append(f"job {job.id} uploads after it was cancelled")
         said = b"".join(log).decode()
         if not self._api.may_upload(job.id):
             raise Paused("The API answered 500.")

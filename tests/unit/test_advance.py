@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from states.advance import advance
+from states.advance import advance, fail
 from states.errors import JobFailed, JobGone, Paused, StaleJob
 from states.job import Job, JobState, Run, Trigger
 from states.ports import Stop
 from states.table import MAX_ATTEMPTS, MAX_RERUNS
 from tests.crash_injection import CrashPoints, SimulatedCrash
 from tests.fake_store import FakeStore
-from tests.fake_tools import Calls, FakeEngine, FakeRunner, FakeTools, a_spec
+from tests.fake_tools import Calls, FakeEngine, FakeRunner, FakeStop, FakeTools, a_spec
 from tests.stories import MANY, STORIES, Story
 
 Move = tuple[JobState, JobState, Trigger]
@@ -266,6 +266,70 @@ def test_a_job_that_somebody_else_moved_is_left_alone() -> None:
     with pytest.raises(StaleJob):
         advance(stale, world.store, FakeTools(world.store, world.engine))
     assert world.moves == HAPPY
+
+
+def test_the_wait_for_the_api_costs_one_write() -> None:
+    """Before a step that needs the lease one attempt is begun, after the API's word, and none given back."""
+    world = World()
+    written: list[str] = []
+
+    class Watching(FakeStore):
+        def begin(self, job: Job) -> Job:
+            written.append(f"begin {job.state}")
+            return super().begin(job)
+
+        def forgive(self, job: Job) -> None:
+            written.append(f"forgive {job.state}")
+            super().forgive(job)
+
+    world.store = Watching()
+    world.key = world.store.add(a_spec()).key
+    world.live()
+
+    assert written == [
+        "begin fetched",
+        "begin downloading",
+        "begin running",
+        "forgive running",  # the container is waited for
+        "begin uploading",
+    ]
+
+
+def test_deaths_while_waiting_for_the_api_are_not_held_against_the_job() -> None:
+    """However often the worker dies there, no attempt is on record."""
+    world = World()
+    for _ in range(3 * MAX_ATTEMPTS):
+        with pytest.raises(SimulatedCrash):
+            die_at(world, "after lease.confirm")
+        assert (world.job.state, world.job.attempts) == (JobState.RUNNING, 0)
+    world.live()
+
+    assert world.moves == HAPPY
+
+
+@pytest.mark.parametrize(
+    "state", [JobState.FETCHED, JobState.DOWNLOADING, JobState.RUNNING, JobState.UPLOADING]
+)
+def test_a_job_that_is_stopped_begins_no_step(state: JobState) -> None:
+    """Cancelled, it fails with that sentence; stopped, it stays. Neither is an attempt or calls anything."""
+    for error, expected in [(JobFailed("Cancelled."), JobState.ERROR), (Paused("Stopping."), state)]:
+        world = World()
+        world.store.jobs[world.key] = world.job.model_copy(update={"state": state})
+        tools = FakeTools(world.store, world.engine)
+        tools.stop = FakeStop(error)
+        with suppress(Paused):
+            advance(world.job, world.store, tools)
+
+        assert (world.job.state, world.job.attempts, tools.calls.log) == (expected, 0, [])
+
+
+def test_failing_from_outside_is_a_move_like_any_other() -> None:
+    """A live job that nobody works for ends in ``error`` with the sentence; the API is told."""
+    world = World()
+    job = fail(world.job, world.store, "No more.")
+
+    assert (job.state, job.facts.detail) == (JobState.ERROR, "No more.")
+    assert world.store.queued[-1].detail == "No more."
 
 
 def test_an_ended_job_is_returned_as_it_is() -> None:

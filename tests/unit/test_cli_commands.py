@@ -14,7 +14,7 @@ from jobfetcher.cli.commands import app
 
 README = Path(__file__).parents[2] / "README.md"
 HEAVY = {"sqlalchemy", "alembic", "docker", "pydantic", "requests", "boto3", "transitions", "rich", "pynvml"}
-LOOKING = "commands, look, joblog, watching, care, moments"
+LOOKING = "commands, look, listing, joblog, watching, care, moments, health, control, asking"
 
 
 def commands(group: click.Group | None = None, before: str = "") -> Iterator[tuple[str, click.Command]]:
@@ -49,7 +49,7 @@ def test_each_command_speaks_json(name: str) -> None:
 
 def test_the_readme_lists_each_command() -> None:
     """One row of the table for each."""
-    rows = re.findall(r"^\| `jobfetcher ([a-z ]+?)(?: \[?[A-Z]+\]?)?` \|", README.read_text(), re.MULTILINE)
+    rows = re.findall(r"^\| `jobfetcher ([a-z -]+?)(?: \[?[A-Z]+\]?)?` \|", README.read_text(), re.MULTILINE)
 
     assert sorted(rows) == sorted(COMMANDS)
 

@@ -198,6 +198,79 @@ def test_a_database_that_a_worker_uses_is_not_upgraded(tmp_path: Path) -> None:
     assert path.read_bytes() == (tmp_path / "before.db").read_bytes()
 
 
+def newer(path: Path) -> None:
+    """As if a newer version had migrated it."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def test_the_way_back_to_an_older_version_is_told_and_leads_there(tmp_path: Path) -> None:
+    """The refusal names the copy from before the upgrade; restoring it brings the jobs of then back."""
+    path = old(tmp_path)
+    assert db(tmp_path, "upgrade")[0] == 0
+    newer(path)
+    code, refused = db(tmp_path, "check")
+    command = f"db restore {path}.backup-0001"
+
+    restored, said = db(tmp_path, *command.split()[1:])
+
+    assert (code, f"or go back to the copy from before: jobfetcher {command}." in refused) == (1, True)
+    assert (restored, "is what" in said, "schema 0001" in said) == (0, True, True)
+    assert f"What was there before is kept as {path}.replaced-1." in said
+    assert "so they go on from there: 1." in said
+    assert (upkeep.check(path).revision, db(tmp_path, "upgrade")[0]) == ("0001", 0)
+
+
+def test_without_a_copy_of_before_none_is_named(tmp_path: Path) -> None:
+    """A database that began with a newer version has no way back."""
+    filled(tmp_path).close()
+    newer(tmp_path / "jobfetcher.db")
+
+    assert "or start with another database." in db(tmp_path, "check")[1]
+
+
+def test_what_is_restored_replaces_all_and_loses_nothing(tmp_path: Path) -> None:
+    """Also what a killed worker had only in its log: it is kept, and does not leak into the copy's place."""
+    with filled(tmp_path, 2) as store:
+        upkeep.save(store.path, tmp_path / "copy.db")
+        store.add(spec(50))
+        killed = tmp_path / "killed"
+        shutil.copytree(tmp_path, killed)  # with its -wal, as a SIGKILL leaves it
+    assert upkeep.check(killed / "jobfetcher.db").jobs == 3
+
+    code, said = db(killed, "restore", str(killed / "copy.db"), "--json")
+
+    kept = Path(json.loads(said)["kept"])
+    assert (code, upkeep.check(killed / "jobfetcher.db").jobs, upkeep.check(kept).jobs) == (0, 2, 3)
+
+
+@pytest.mark.parametrize("spoil", [damage, orphan_a_row])
+def test_a_damaged_copy_is_not_restored(tmp_path: Path, spoil: Any) -> None:
+    """The database stays as it is, and nothing is left beside it."""
+    filled(tmp_path, 200).close()
+    shutil.copy(tmp_path / "jobfetcher.db", tmp_path / "copy.db")
+    spoil(tmp_path / "copy.db")
+    before = (tmp_path / "jobfetcher.db").read_bytes()
+
+    assert db(tmp_path, "restore", str(tmp_path / "copy.db"))[0] == 1
+    assert before == (tmp_path / "jobfetcher.db").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir() if "lock" not in path.name) == [
+        "copy.db",
+        "jobfetcher.db",
+    ]
+
+
+def test_nothing_is_restored_under_a_running_worker(tmp_path: Path) -> None:
+    """While the lock is held: exit code 3, the file untouched."""
+    filled(tmp_path).close()
+    upkeep.save(tmp_path / "jobfetcher.db", tmp_path / "copy.db")
+    with state_lock(tmp_path):
+        code, said = db(tmp_path, "restore", str(tmp_path / "copy.db"))
+
+    assert (code, "already uses" in said) == (3, True)
+    assert not list(tmp_path.glob("*.replaced-*"))
+
+
 def test_nothing_is_made_where_there_is_no_database(tmp_path: Path) -> None:
     """``upgrade`` of nothing is a mistake in the path, most likely."""
     assert (db(tmp_path, "upgrade")[0], list(tmp_path.iterdir())) == (1, [])

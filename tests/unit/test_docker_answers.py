@@ -1,7 +1,7 @@
 """What the container runner concludes when the engine is slow, silent or contradictory."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import pytest
 
 from jobfetcher.runners.config import Limits
 from jobfetcher.runners.containers import ContainerRunner
-from jobfetcher.runners.engine import Conflict, NotThere, Refused, Stream, StreamBroken, Unanswered
+from jobfetcher.runners.engine import Bell, Conflict, NotThere, Refused, Stream, StreamBroken, Unanswered
 from jobfetcher.runners.images import Images
 from jobfetcher.stop import StopSignal
 from states.errors import JobFailed, Paused, RunLost
@@ -35,6 +35,7 @@ class FakeEngine:
         self.pulls: list[list[bytes] | Exception] = []
         self.woken: Callable[[], None] = lambda: None
         self.frames = [b"\1\0\0\0\0\0\0\2hi"]
+        self.memory_ran_out = False
 
     def life(self) -> str:
         return self.lives
@@ -47,7 +48,10 @@ class FakeEngine:
         return self.containers.get(container) or next(by_name, None)
 
     def listed(self, labels: Mapping[str, str]) -> list[dict[str, Any]]:
-        found = [{"Id": key, "Labels": one["Config"]["Labels"]} for key, one in self.containers.items()]
+        found = [
+            {"Id": key, "Labels": one["Config"]["Labels"], "State": one["State"]["Status"]}
+            for key, one in self.containers.items()
+        ]
         return [one for one in found if labels.items() <= one["Labels"].items()]
 
     def create(self, name: str, config: Mapping[str, Any]) -> str:
@@ -90,9 +94,12 @@ class FakeEngine:
             raise said
         yield FakeStream(said)
 
-    @contextmanager
-    def events(self, container: str) -> Iterator[Stream]:
-        yield FakeStream([], self.woken)
+    def events(self, labels: Mapping[str, str]) -> AbstractContextManager[Stream]:
+        raise NotImplementedError("FakeWatch stands for it")
+
+    def out_of_memory(self, container: str) -> bool:
+        self.calls.append("out of memory")
+        return self.memory_ran_out
 
     @contextmanager
     def output(self, container: str) -> Iterator[Stream]:
@@ -112,6 +119,24 @@ class FakeEngine:
             raise self.after[name].pop(0)
 
 
+class CountingEngine(FakeEngine):
+    """Also notes what is asked without changing anything."""
+
+    def life(self) -> str:
+        self.calls.append("life")
+        return super().life()
+
+    def inspect(self, container: str) -> dict[str, Any] | None:
+        self.calls.append("inspect")
+        return super().inspect(container)
+
+    @contextmanager
+    def output(self, container: str) -> Iterator[Stream]:
+        self.calls.append("output")
+        with super().output(container) as stream:
+            yield stream
+
+
 class FakeStream:
     def __init__(self, pieces: list[bytes], then: Callable[[], None] = lambda: None) -> None:
         self._pieces, self._then = pieces, then
@@ -123,9 +148,38 @@ class FakeStream:
     def shutdown(self) -> None: ...
 
 
+class FakeWatch:
+    """Knows the engine's life of when it was first asked. Whoever waits for its bell is ``woken`` at once."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine, self._known = engine, ""
+
+    def life(self) -> str:
+        self._known = self._known or self._engine.life()
+        return self._known
+
+    def renew(self) -> None:
+        self._known = ""
+
+    @contextmanager
+    def expecting(self, container: str) -> Iterator[Bell]:
+        yield FakeBell(self._engine)
+
+
+class FakeBell:
+    def __init__(self, engine: FakeEngine) -> None:
+        self._engine = engine
+
+    def wait(self, timeout: float) -> bool:
+        self._engine.woken()
+        return True
+
+    def set(self) -> None: ...
+
+
 def runner_over(engine: FakeEngine, survival_seconds: float = 30) -> ContainerRunner:
-    images = Images(engine, "always", (0, 0))
-    return ContainerRunner(engine, "w", lambda folder: folder, images, Limits(), survival_seconds)
+    images, watch = Images(engine, "always", (0, 0)), FakeWatch(engine)
+    return ContainerRunner(engine, "w", lambda folder: folder, images, Limits(), survival_seconds, watch)
 
 
 @pytest.fixture
@@ -155,6 +209,45 @@ def job() -> Job:
 
 
 HERE = Path("/folder")
+
+
+def test_an_ordinary_job_asks_little(job: Job, stop: StopSignal) -> None:
+    """The engine's life is asked for once while its events are heard, and after what must be believed."""
+    engine = CountingEngine()
+    runner = runner_over(engine)
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.end(run.id, 0)
+
+    assert runner.wait(job, run, stop).ok
+    assert list(runner.logs(run, stop)) == [b"hi"]
+    assert engine.calls == ["life", "create", "start", "inspect", "life", "output", "life"]
+
+
+@pytest.mark.row(14)
+def test_a_container_that_is_there_already_is_adopted(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """Whatever the engine's refusal of a second one is called."""
+    made = runner.create(job, HERE, stop)
+    for refusal in (Conflict("in use", 409), Refused("name is in use", 500)):
+        engine.before["create"] = [refusal]
+
+        assert runner.create(job, HERE, stop) == made
+
+
+@pytest.mark.row(17)
+def test_what_was_made_before_a_pause_is_looked_at_before_it_is_started(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """Only right after its creation is it known that nobody can have started it."""
+    run = runner.create(job, HERE, stop)
+    engine.start(run.id)
+    engine.end(run.id, 0)
+
+    again = runner.create(job.with_facts(run=run), HERE, stop)
+
+    assert runner.start(job, again, stop) == run
+    assert engine.calls == ["create", "start"]
 
 
 @pytest.mark.row(15)
@@ -278,7 +371,7 @@ def test_a_start_refused_before_a_crash_fails_the_same(
     engine.containers[run.id]["State"] |= {"Error": "no such file", "ExitCode": 127}
 
     with pytest.raises(JobFailed, match="no such file"):
-        runner.start(job, run, stop)
+        runner_over(engine).start(job, run, stop)
     assert engine.calls == ["create"]
 
 
@@ -296,6 +389,28 @@ def test_an_exit_between_start_and_its_note_is_collected(
 
     assert again.wait(job, run, stop).code == 4
     assert engine.calls == ["create", "start"]
+
+
+@pytest.mark.row(20)
+@pytest.mark.parametrize(
+    ("code", "ran_out", "asked", "reason"),
+    [
+        (137, True, 1, "killed: out of memory (no limit set: the machine ran out)"),
+        (137, False, 1, ""),
+        (1, True, 0, ""),
+    ],
+)
+def test_late_news_that_memory_ran_out_is_heard(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal,
+    code: int, ran_out: bool, asked: int, reason: str,
+) -> None:  # fmt: skip
+    """The engine's own mark is missing where the news came after the exit; no other exit is asked about."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.memory_ran_out = ran_out
+    engine.end(run.id, code)
+
+    assert runner.wait(job, run, stop).reason == reason
+    assert engine.calls.count("out of memory") == asked
 
 
 @pytest.mark.row(41)
@@ -390,6 +505,18 @@ def test_a_stop_without_an_answer_kills(
     runner.stop(run.name, 3)
 
     assert engine.calls[-2:] == ["stop", "kill"]
+
+
+def test_what_has_ended_is_not_stopped(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """Its list tells the engine's clients so: nothing else is asked."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.end(run.id, 0)
+
+    runner.stop(run.name, 3)
+
+    assert engine.calls == ["create", "start"]
 
 
 @pytest.mark.row(32)

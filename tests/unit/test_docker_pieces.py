@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from jobfetcher.runners import RUNNERS, runner_class
-from jobfetcher.runners.config import Limits, container
+from jobfetcher.runners.config import Limits, container, is_of
 from jobfetcher.runners.exits import exit_of, seconds, why_not_started
 from jobfetcher.runners.images import reference
 from jobfetcher.runners.multiplexed import payloads
 from states.errors import JobFailed
-from states.job import Job
+from states.job import Job, Share
 from states.spec import JobSpec
 
 
@@ -97,6 +97,32 @@ def test_ipc_of_the_host_has_no_shared_memory_of_its_own() -> None:
 
     assert "ShmSize" not in host
     assert host["DeviceRequests"] == [{"DeviceIDs": ["GPU-1"], "Capabilities": [["gpu"]]}]
+
+
+def test_a_share_becomes_limits() -> None:
+    """Cores and memory, of which none may be swapped; a job with the whole machine has no limits."""
+    job = Job(key=1, worker="w", spec=JobSpec(id="1"))
+    part = job.with_facts(share=Share(cpu_cores=0.66, memory=300))
+    hosts = [
+        container(one, "sha256:0", Path("/f"), Limits(), "e")["HostConfig"]
+        for one in (part, job.with_facts(share=Share()), job)
+    ]
+
+    assert [(host.get("NanoCpus"), host.get("Memory"), host.get("MemorySwap")) for host in hosts] == [
+        (660_000_000, 300 << 20, 300 << 20),
+        (None, None, None),
+        (None, None, None),
+    ]
+
+
+def test_a_container_made_for_another_share_is_another_container() -> None:
+    """A worker that died before its create may find that its GPU has gone, and take another."""
+    job = Job(key=1, worker="w", spec=JobSpec(id="1")).with_facts(share=Share(), gpus=("GPU-1",))
+    other = job.with_facts(gpus=("GPU-2",))
+    limited = job.with_facts(share=Share(cpu_cores=1, memory=300))
+    made = {"Config": {"Labels": container(job, "sha256:0", Path("/f"), Limits(), "e")["Labels"]}}
+
+    assert [is_of(one, made) for one in (job, other, limited)] == [True, False, False]
 
 
 def test_every_runner_is_where_the_table_says() -> None:

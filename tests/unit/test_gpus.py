@@ -5,52 +5,113 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).parents[1] / "data" / "fake_nvml.c"
+from tests import nvml
+
 TWO = """driver 550.54.15
 gpu GPU-aaaa NVIDIA_RTX_A5000 25757220864 1000000 8 6 0
 gpu GPU-bbbb NVIDIA_H100 85899345920 1000000 9 0 0
 """
 ASK = """
-import json, logging, sys
+import json, logging, os, pathlib, sys
 from dataclasses import asdict
-from jobfetcher.hardware import gpus
-logging.basicConfig(format="%(message)s")
-print(json.dumps([asdict(gpu) for gpu in gpus()]))
+from jobfetcher.hardware import Machine
+logging.basicConfig(format="%(message)s", level="INFO")
+machine, state = Machine(), pathlib.Path(os.environ["FAKE_NVML"])
+for text in json.load(sys.stdin):
+    state.unlink(missing_ok=True) if text is None else state.write_text(text)
+    print(json.dumps([asdict(gpu) for gpu in machine.look().gpus]))
+machine.close()
 """
+
+
+MIB = 1024 * 1024
+LOST = TWO.replace("8 6 0", "8 6 0 lost")
+
+
+def a_gpu(uuid: str, model: str, memory: int, architecture: str, free: int) -> dict[str, Any]:
+    return {"uuid": uuid, "model": model, "memory": memory, "architecture": architecture, "free": free}
+
+
+H100 = a_gpu("GPU-bbbb", "NVIDIA H100", 81920, "9.0", 81919)
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the stand-in library."""
-    folder = tmp_path_factory.mktemp("nvml")
-    name = "libnvidia-ml.so.1"
-    command = ["gcc", "-shared", "-fPIC", "-O1", f"-Wl,-soname,{name}", "-o", str(folder / name), str(SOURCE)]
-    subprocess.run(command, check=True)
-    return folder
+    return nvml.build(tmp_path_factory.mktemp("nvml"))
 
 
-def ask(library: Path, state: str, tmp_path: Path) -> tuple[list[dict[str, object]], str]:
-    """What the worker finds, and what it logs."""
-    file = tmp_path / "state"
-    file.write_text(state)
-    environ = {**os.environ, "LD_LIBRARY_PATH": str(library), "FAKE_NVML": str(file)}
+def looks(library: Path, tmp_path: Path, *states: str | None) -> tuple[list[list[dict[str, Any]]], list[str]]:
+    """What one worker finds at one look after the other, and what it logs. None: the driver is not loaded."""
+    environ = {**os.environ, "LD_LIBRARY_PATH": str(library), "FAKE_NVML": str(tmp_path / "state")}
     done = subprocess.run(
-        [sys.executable, "-c", ASK], env=environ, check=True, capture_output=True, text=True
+        [sys.executable, "-c", ASK],
+        input=json.dumps(states),
+        env=environ,
+        check=True,
+        capture_output=True,
+        text=True,
     )
-    return json.loads(done.stdout), done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr.splitlines()
+
+
+def ask(library: Path, state: str, tmp_path: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """What the worker finds at one look, and what it logs."""
+    [found], said = looks(library, tmp_path, state)
+    return found, said
 
 
 def test_each_gpu_is_described(library: Path, tmp_path: Path) -> None:
-    """Model, memory in MiB and compute capability, by the GPU's own UUID."""
-    found, _ = ask(library, TWO, tmp_path)
+    """Model, memory in MiB, free memory and compute capability, by the GPU's own UUID."""
+    found, said = ask(library, TWO.replace(" 1000000 8 6", f" {1000 * MIB} 8 6"), tmp_path)
 
-    assert found == [
-        {"uuid": "GPU-aaaa", "model": "NVIDIA RTX A5000", "memory": 24564, "architecture": "8.6"},
-        {"uuid": "GPU-bbbb", "model": "NVIDIA H100", "memory": 81920, "architecture": "9.0"},
+    assert found == [a_gpu("GPU-aaaa", "NVIDIA RTX A5000", 24564, "8.6", 23564), H100]
+    assert said == []
+
+
+def test_a_split_gpu_is_its_instances(library: Path, tmp_path: Path) -> None:
+    """In MIG mode a GPU cannot be had whole: its instances are offered, with its model and their memory."""
+    parts = f"mig 1 MIG-1 {20000 * MIB} {100 * MIB}\nmig 1 MIG-2 {40000 * MIB} 0\n"
+    found, said = ask(library, TWO + parts, tmp_path)
+
+    assert [gpu["uuid"] for gpu in found] == ["GPU-aaaa", "MIG-1", "MIG-2"]
+    assert found[1:] == [
+        a_gpu("MIG-1", "NVIDIA H100", 20000, "9.0", 19900),
+        a_gpu("MIG-2", "NVIDIA H100", 40000, "9.0", 40000),
     ]
+    assert said == []
+
+
+def test_a_gpu_split_into_nothing_offers_nothing(library: Path, tmp_path: Path) -> None:
+    """MIG mode without instances: no container can use that GPU."""
+    found, _ = ask(library, f"{TWO}mig 1\n", tmp_path)
+
+    assert [gpu["uuid"] for gpu in found] == ["GPU-aaaa"]
+
+
+@pytest.mark.row(46)
+def test_a_trouble_is_said_once_and_its_end_too(library: Path, tmp_path: Path) -> None:
+    """A worker looks often: it warns when the driver breaks, not each time, and sees it come back."""
+    broken = f"{TWO}fail nvmlDeviceGetCount_v2 999\n"
+    found, said = looks(library, tmp_path, TWO, broken, broken, None, TWO, TWO, broken)
+
+    assert [len(gpus) for gpus in found] == [2, 0, 0, 0, 2, 2, 0]
+    assert said == ["hardware.gpu-driver-broken", "hardware.gpus-are-back", "hardware.gpu-driver-broken"]
+
+
+@pytest.mark.row(46)
+def test_a_lost_gpu_may_come_back(library: Path, tmp_path: Path) -> None:
+    """One GPU falls off the bus and returns while the other works on."""
+    found, said = looks(library, tmp_path, TWO, LOST, LOST, TWO)
+
+    assert [[gpu["uuid"] for gpu in gpus] for gpus in found[1:]] == [["GPU-bbbb"]] * 2 + [
+        ["GPU-aaaa", "GPU-bbbb"]
+    ]
+    assert said == ["hardware.gpu-lost", "hardware.gpus-are-back"]
 
 
 @pytest.mark.row(46)
@@ -65,7 +126,7 @@ def test_a_broken_driver_is_a_warning(library: Path, tmp_path: Path, call: str) 
 @pytest.mark.row(46)
 def test_a_lost_gpu_does_not_take_the_others_along(library: Path, tmp_path: Path) -> None:
     """A GPU that fell off the bus is left out, with a warning."""
-    found, said = ask(library, TWO.replace("8 6 0", "8 6 0 lost"), tmp_path)
+    found, said = ask(library, LOST, tmp_path)
 
     assert [gpu["uuid"] for gpu in found] == ["GPU-bbbb"]
     assert "hardware.gpu-lost" in said

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from states.errors import IllegalMove
-from states.job import ApiStatus, Exit, Job, JobState, Trigger
+from states.job import ApiStatus, Exit, Facts, Job, JobState, Share, Trigger
 from states.machine import fire
 from states.table import MAX_RERUNS, TABLE, TERMINAL
 from tests.fake_tools import a_job
@@ -66,11 +66,14 @@ def test_a_lost_run_is_made_again_a_few_times(run: int) -> None:
 
 
 def test_a_new_run_knows_nothing_of_the_lost_one() -> None:
-    """Container, exit, image and GPUs of a lost run are forgotten; why it was lost is not."""
-    lost = a_job(JobState.RUNNING, exit_code=3).with_facts(image_id="sha256:1", gpus=("G",), detail="why")
+    """Container, exit and image of a lost run are forgotten; why it was lost and what the job holds stay."""
+    share = Share(cpu_cores=2, memory=100)
+    lost = a_job(JobState.RUNNING, exit_code=3).with_facts(
+        image_id="sha256:1", share=share, gpus=("G",), detail="why"
+    )
     facts = fire(lost, Trigger.LOST).facts
 
-    assert facts.model_dump(exclude_defaults=True) == {"detail": "why"}
+    assert facts == Facts(share=share, gpus=("G",), detail="why")
 
 
 def test_a_move_gives_all_attempts_back() -> None:

@@ -20,16 +20,22 @@ from persistence.version import HEAD, KNOWN
 from states.job import JobState
 from tests.crash_injection import CrashPoints, SimulatedCrash
 
-OLD = Path(__file__).parents[1] / "data" / "jobfetcher-0001.sql"
+DATA = Path(__file__).parents[1] / "data"
+RELEASED = ("0001", "0002")
+"""Schemas of which there are files; each has a fixture in ``tests/data``."""
+
+
+def released(path: Path, revision: str) -> Path:
+    """A file as a worker of that schema left it."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript((DATA / f"jobfetcher-{revision}.sql").read_text())
+    return path
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """A file as the first release left it."""
-    path = tmp_path / "jobs.db"
-    with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(OLD.read_text())
-    return path
+    return released(tmp_path / "jobs.db", "0001")
 
 
 def url(path: Path) -> str:
@@ -81,12 +87,13 @@ def test_the_migrations_lead_to_the_partial_indexes(tmp_path: Path) -> None:
     assert indexes(tmp_path / "created.db") == indexes(migrated)
 
 
-def test_the_old_file_is_what_0001_makes(old: Path, tmp_path: Path) -> None:
-    """The fixture has the tables and indexes of revision 0001."""
-    made = upgrade(url(tmp_path / "made.db"), "0001")
+@pytest.mark.parametrize("of", RELEASED)
+def test_an_old_file_is_what_its_revision_makes(tmp_path: Path, of: str) -> None:
+    """The fixture has the tables and indexes of its revision."""
+    made, old = upgrade(url(tmp_path / "made.db"), of), released(tmp_path / "old.db", of)
 
     assert indexes(made) == indexes(old)
-    assert revision(made) == "0001"
+    assert (revision(made), revision(old)) == (of, of)
 
 
 @pytest.mark.row(53)
@@ -105,11 +112,27 @@ def test_an_old_file_keeps_its_jobs(old: Path) -> None:
 
 
 @pytest.mark.row(53)
-def test_an_old_file_is_backed_up_first(old: Path) -> None:
+def test_a_file_of_0002_keeps_its_jobs(tmp_path: Path) -> None:
+    """What has been swept stays swept; the live job, its file and its unsent status are there."""
+    path = released(tmp_path / "jobs.db", "0002")
+    with SqlStore(url(path), "w") as store:
+        [live] = store.live()
+
+        assert (live.id, live.state, live.attempts) == ("9", JobState.DOWNLOADING, 0)
+        assert [update.status.value for update in store.unsent()] == ["preprocessing"]
+        assert [(f.path, f.size, f.seconds) for f in store.files(live, "down")] == [("data/a.tif", 12, 0.5)]
+        assert [job.id for job in store.sweepable()] == ["8"]
+    assert revision(path) == HEAD
+
+
+@pytest.mark.row(53)
+@pytest.mark.parametrize("of", RELEASED)
+def test_an_old_file_is_backed_up_first(tmp_path: Path, of: str) -> None:
     """The copy beside it is the old file's content, under its revision, for its owner only."""
+    old = released(tmp_path / "jobs.db", of)
     before = dump(old)
     upgrade(url(old))
-    backup = old.with_name("jobs.db.backup-0001")
+    backup = old.with_name(f"jobs.db.backup-{of}")
 
     assert before == dump(backup)
     assert backup.stat().st_mode & 0o777 == 0o600

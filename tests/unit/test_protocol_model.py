@@ -35,12 +35,18 @@ WORKS = {
     "fetch": ("fetch",),
     "report": ("report",),
     "sweep": ("sweep",),
+    "obey": ("obey",),
 }
 """What the worker can be let do: parts of a ``Life``."""
 PICKS = st.integers(0, 3)
-BEFALLING = st.sampled_from(("worker dies", "host reboots", "time passes", *OF_THE_SERVICE, *OF_THE_ENGINE))
+BEFALLING = st.sampled_from(
+    ("worker dies", "host reboots", "time passes", "operator cancels", *OF_THE_SERVICE, *OF_THE_ENGINE)
+)
 BESIDE = st.sampled_from(
-    ("worker dies", "report", "sweep", "work", "user deletes", "rival takes", *OF_THE_ENGINE)
+    (
+        *("worker dies", "report", "sweep", "work", "obey", "operator cancels", "user deletes"),
+        *("rival takes", *OF_THE_ENGINE),
+    )
 )
 """What may happen between two calls of the worker."""
 
@@ -85,6 +91,7 @@ class Protocol(RuleBasedStateMachine):
                 assert self.ended.setdefault(job.key, job.state) is job.state
             if job.state is JobState.FINISHED:
                 assert world.engine.own_ends.get(job.run_name) == 0
+        assert {JobState.ERROR} >= {world.store.get(key).state for key in world.desk.cancelled()}
 
     def teardown(self) -> None:
         """Once the faults stop, every job reaches its end, and nothing is left."""
@@ -105,7 +112,7 @@ class Protocol(RuleBasedStateMachine):
                 row.status = ApiStatus.FINISHED
             elif not self._known(row):
                 self.world.api.time_out(row)
-        for part in (life.report, life.work, life.report, life.fetch, life.sweep):
+        for part in (life.obey, life.report, life.work, life.report, life.fetch, life.sweep):
             part()
         for found in self.world.engine.running():
             self.world.engine.ends(found, 0)
@@ -113,7 +120,8 @@ class Protocol(RuleBasedStateMachine):
     def _left(self) -> list[object]:
         world = self.world
         left: list[object] = [row for row in world.api.rows.values() if row.open]
-        return [*left, *world.store.live(), *world.store.unsent(), *world.engine.containers, *world.folders]
+        left += [*world.store.live(), *world.store.unsent(), *world.desk.waiting()]
+        return [*left, *world.engine.containers, *world.folders]
 
     def _known(self, row: Row) -> bool:
         """The worker still speaks for it."""
@@ -142,6 +150,9 @@ class Protocol(RuleBasedStateMachine):
             self.world.api.befall(what, pick)
         elif what in OF_THE_ENGINE:
             self.world.engine.befall(what, pick)
+        elif what == "operator cancels":
+            if jobs := list(self.world.store.jobs.values()):
+                self.world.desk.cancel(jobs[-1 - pick % len(jobs)].key)
         elif what == "time passes":
             self.world.now += (1.0, 11.0, LONG, 3600.0)[pick]
         else:

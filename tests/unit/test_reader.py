@@ -18,6 +18,7 @@ from persistence import schema
 from persistence.errors import StoreMissing, StoreUnavailable, StoreUnusable
 from persistence.path import path_of, url_of
 from persistence.reader import open_reader
+from persistence.requests import DRAINING, Answer, Desk, Effect, Operator
 from persistence.rows import FileRow, JobRow, MoveRow, OutboxRow
 from persistence.store import SqlStore
 from states.job import Job, Trigger
@@ -55,6 +56,21 @@ def test_it_reads_what_the_store_wrote(store: SqlStore) -> None:
         assert store.outbox(failed.key) == reader.outbox(failed.key)
         assert [row.status for row in reader.outbox(failed.key, only_unsent=True)] == ["error"]
         assert [FileRow(live.key, "down", "input", "a", 3, "00", 5.0, 1.5)] == reader.files(live.key)
+        assert reader.counts() == {"downloading": 1, "error": 1}
+
+
+def test_a_request_written_while_no_worker_runs_is_noticed(store: SqlStore) -> None:
+    """A reader that found the file at rest does not go on with what it remembers of it."""
+    filled(store)
+    store.close()
+    with open_reader(store.path) as reader:
+        assert reader.counts() == {"downloading": 1, "error": 1}
+        with Desk(store.path, "w") as desk, Operator(store.path) as operator:
+            operator.ask("w", "drain")
+            [request] = desk.waiting()
+            desk.answer(request, Answer("Draining."), Effect(raises=DRAINING))
+
+        assert reader.flags() == {DRAINING}
         assert reader.counts() == {"downloading": 1, "error": 1}
 
 

@@ -31,7 +31,7 @@ def test_the_existing_workers_file_works_unchanged() -> None:
     assert found.access_token is None
     assert (found.username, found.timeout_job, found.timeout_status) == ("lab", 30, 20)
     assert found.path_base == Path("~/temp/decode_cloud/mounts").expanduser()
-    assert found.on_host(found.path_base / "jobs" / "7") == Path("/dir/on/host/jobs/7")
+    assert found.path_host_base == Path("/dir/on/host")
 
 
 def test_the_file_beats_a_login_shells_variable() -> None:
@@ -56,6 +56,31 @@ def test_the_prefix_wins(environ: dict[str, str], env_file: dict[str, str], expe
 
     assert found is not None
     assert expected == found.value
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        pytest.param("/dir/on/host # e.g. /srv", "/dir/on/host", id="comment"),
+        pytest.param('"/with blank"', "/with blank", id="quotes"),
+        pytest.param("'/data'  # here", "/data", id="both"),
+        pytest.param("/data#1", "/data#1", id="part of the name"),
+        pytest.param("# nothing yet", None, id="nothing but a comment"),
+    ],
+)
+def test_what_dockers_env_file_leaves_in_a_value_is_dropped(written: str, expected: str | None) -> None:
+    """``docker run --env-file`` hands comments and quotes over as part of the value."""
+    found = lookup("PATH_HOST_BASE", {"PATH_HOST_BASE": written}, {})
+
+    assert expected == (found.value if found else None)
+
+
+def test_nothing_is_cut_out_of_a_secret() -> None:
+    """A password may contain anything."""
+    found = lookup("PASSWORD", {"PASSWORD": "\"a #b'"}, {})
+
+    assert found is not None
+    assert found.value == "\"a #b'"
 
 
 def test_the_spelling_of_the_existing_readme_is_understood() -> None:

@@ -1,26 +1,45 @@
 """The stop signal keeps its promises under threads."""
 
 import threading
+from typing import get_args
 
 import pytest
 
-from jobfetcher.stop import StopSignal
-from states.errors import JobGone, Paused
+from jobfetcher.stop import Reason, StopSignal
+from states.errors import JobFailed, JobGone, Paused
+
+REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 def test_it_says_why() -> None:
-    """Unset it is silent; set it raises what its reason means, and gone wins whatever comes first."""
+    """Unset it is silent; set it raises what its reason means, and a stronger reason wins."""
     stop = StopSignal()
     stop.check()
 
+    stop.set("again")
+    with pytest.raises(Paused, match="anew"):
+        stop.check()
     stop.set("shutdown")
-    with pytest.raises(Paused):
+    with pytest.raises(Paused, match="stopping"):
+        stop.check()
+    stop.set("cancelled", "No more.")
+    with pytest.raises(JobFailed, match=r"^No more\.$"):
         stop.check()
     stop.set("gone")
     with pytest.raises(JobGone):
         stop.check()
-    stop.set("shutdown")
-    assert stop.reason == "gone"
+
+
+@pytest.mark.parametrize("first", REASONS)
+@pytest.mark.parametrize("second", REASONS)
+def test_whatever_comes_first_the_stronger_reason_stays(first: Reason, second: Reason) -> None:
+    """The order in which they come does not matter; the sentence stays with its reason."""
+    stop = StopSignal()
+    stop.set(first, first)
+    stop.set(second, second)
+
+    stronger = max(first, second, key=REASONS.index)
+    assert (stop.reason, stop.detail) == (stronger, stronger)
 
 
 def test_a_sleep_is_woken() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from jobfetcher.sweeper import Sweeper
 from jobfetcher.workspace import Folders
+from persistence.requests import Answer, Desk, Operator
 from persistence.store import SqlStore
 from states.errors import Paused
 from states.job import Job, Trigger
@@ -86,6 +87,50 @@ def test_the_container_of_a_job_that_is_gone_is_stopped(scene: Scene) -> None:
 
     assert scene.engine.started == {}
     assert "runner.stop" in scene.calls.log
+
+
+def test_what_is_kept_goes_when_its_time_is_over(tmp_path: Path) -> None:
+    """KEEP_JOBS is counted from the last thing that happened to the job; its container goes at once."""
+    now = [0.0]
+    with SqlStore(f"sqlite:///{tmp_path}/jobs.db", "w", clock=lambda: now[0]) as store:
+        scene = Scene(store, tmp_path)
+        scene.sweeper = Sweeper(store, FakeRunner(scene.calls, scene.engine), scene.folders, keep=3600)
+        job = scene.job("1", Trigger.FAILED)
+        now[0] = 3599.0
+        scene.sweeper.sweep()
+        assert (scene.engine.started, scene.folders.home(job).exists()) == ({}, True)
+
+        now[0] = 3600.0
+        scene.sweeper.sweep()
+        assert not scene.folders.home(job).exists()
+
+
+def test_what_a_deleted_job_left_is_not_kept(store: SqlStore, tmp_path: Path) -> None:
+    """Its user took it back: its files go at once."""
+    scene = Scene(store, tmp_path)
+    scene.sweeper = Sweeper(store, FakeRunner(scene.calls, scene.engine), scene.folders, keep=3600)
+    job = scene.job("1", Trigger.GONE)
+
+    scene.sweeper.sweep()
+
+    assert not scene.folders.home(job).exists()
+
+
+def test_what_an_operator_asked_about_stays(scene: Scene) -> None:
+    """The folder of a job with an open request is not touched, nor one that is being read."""
+    job = scene.job("1", Trigger.FAILED)
+    with Operator(scene.store.path) as operator, Desk(scene.store.path, "w") as desk:
+        operator.ask("w", "retry-upload", job.key)
+        scene.sweeper.sweep()
+        assert scene.folders.home(job).exists()
+
+        desk.answer(desk.waiting()[0], Answer("Done."))
+    with scene.sweeper.holding(job.key):
+        scene.sweeper.sweep()
+        assert scene.folders.home(job).exists()
+    scene.sweeper.sweep()
+
+    assert not scene.folders.home(job).exists()
 
 
 def test_a_container_that_nobody_knows_is_removed(scene: Scene) -> None:

@@ -53,7 +53,7 @@ def test_a_full_disk_is_refused(tmp_path: Path) -> None:
     """A job does not start on a disk with less free than must stay free."""
     folders = Folders(tmp_path, min_free=10 << 20, free=lambda path: 3 << 20)
 
-    with pytest.raises(JobFailed, match="3 MiB are free, 10 MiB must stay free"):
+    with pytest.raises(JobFailed, match=r"3\.0 MiB are free, 10\.0 MiB must stay free \(MIN_FREE_DISK\)"):
         folders.admit(job())
 
 

@@ -1,0 +1,4 @@
+"""The port by which a running worker is watched: the page, metrics, health. Nothing here changes anything.
+
+Kept light: ``jobfetcher health`` loads this package.
+"""
