@@ -85,8 +85,6 @@ class Ledger:
 
     def _leaving(self) -> list[Job]:
         """Jobs that have ended while their container may still run: it has been told to stop, or will be."""
-        if self._places == 1:
-            return []
         ended = self._store.unswept()
         doubtful = [job for job in ended if job.facts.run is not None and job.facts.exit is None]
         there = frozenset(self._runs()) if doubtful else frozenset()

@@ -110,10 +110,10 @@ class Book:
         self._memory -= memory
 
     def _share(self, wanted: HardwareSpec) -> Share:
-        if self._places == 1:
-            return Share()
         if self.is_full:
             raise Paused("The job waits for cores and memory that other jobs hold.")
+        if self._places == 1:
+            return Share()
         cents = _amount(
             wanted.cpu_cores, CENTS, self._machine.cpu_cores * CENTS, self._part[0], self._cents, "cores"
         )

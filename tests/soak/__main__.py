@@ -29,11 +29,12 @@ def _options() -> Options:
     cli.add_argument("--minutes", type=float, default=2)
     cli.add_argument("--seed", type=int, default=random.randrange(10**6))
     cli.add_argument("--kills", type=int, help="end after so many SIGKILLs, if that is sooner")
+    cli.add_argument("--jobs", type=int, help="jobs at work at once; the seed decides between 1 and 3")
     as_root = "docker" if os.geteuid() == 0 else "process"
     cli.add_argument("--runner", choices=("docker", "process"), default=as_root)
     args = cli.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="jf-soak-"))
-    return Options(args.seed, args.minutes, args.runner, folder, args.kills)
+    return Options(args.seed, args.minutes, args.runner, folder, args.kills, args.jobs)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,8 @@
 """What the jobs run on: an engine of the soak's own, or plain processes. Counts starts past the worker."""
 
 import contextlib
-import json
 import random
 import signal
-import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -14,16 +12,15 @@ from typing import Any
 
 import docker
 import docker.errors
-import requests
 
 from tests.docker.private_engine import PrivateEngine
 from tests.images import DEFAULT, busybox_image
 from tests.soak.actors import Actor, drawn
+from tests.soak.engine import NOT_NOW, RUN_LABEL, listed, reached
+from tests.soak.watching import ContainerWatch, ProcessWatch, Watch, present
 
 ROB_SECONDS = 8.0
 """How long a container that runs is waited for."""
-RUN_LABEL = "org.decode.jobfetcher.run"
-_NOT_NOW = (requests.RequestException, docker.errors.DockerException, json.JSONDecodeError, OSError)
 
 
 class Ground:
@@ -37,10 +34,16 @@ class Ground:
         self.variables = {"RUNNER": "process"}
         self.starts: Counter[str] = Counter()
         """How often each run was started, as the engine says."""
+        self.started: dict[str, float] = {}
+        """When each was started last, in seconds since the epoch."""
 
     def leftovers(self) -> list[str]:
         """Containers that are still there."""
         return []
+
+    def watch(self, base: Path) -> Watch:
+        """Who sees what the worker with that folder runs."""
+        return ProcessWatch(base / "runs")
 
 
 class DockerGround(Ground):
@@ -55,6 +58,9 @@ class DockerGround(Ground):
         self.base_url = engine.base_url
         self.quakes = Quakes(engine, seed)
 
+    def watch(self, base: Path) -> Watch:
+        return ContainerWatch(self.base_url)
+
     def leftovers(self) -> list[str]:
         return [str(found["Names"][0]) for found in listed(self.base_url)]
 
@@ -67,7 +73,7 @@ def ground(runner: str, seed: int) -> Iterator[Ground]:
         return
     with PrivateEngine() as engine:
         made = DockerGround(engine, seed)
-        counting = StartCounter(engine.base_url, made.starts)
+        counting = StartCounter(engine.base_url, made)
         counting.start()
         try:
             yield made
@@ -119,10 +125,10 @@ class Quakes(Actor):
 class StartCounter(Actor):
     """Counts the engine's ``start`` events by the container's name, over all restarts of the engine."""
 
-    def __init__(self, base_url: str, starts: Counter[str]) -> None:
+    def __init__(self, base_url: str, place: Ground) -> None:
         super().__init__()
         self._base_url = base_url
-        self._starts = starts
+        self._place = place
         self._seen: set[tuple[str, int]] = set()
         self._since = int(time.time())
 
@@ -130,7 +136,7 @@ class StartCounter(Actor):
         try:
             with reached(self._base_url) as client:
                 self._follow(client)
-        except _NOT_NOW:
+        except NOT_NOW:
             pass  # the engine is away: look again at once
         return 0.05
 
@@ -146,7 +152,9 @@ class StartCounter(Actor):
         key = (event["id"], event["timeNano"])
         if key not in self._seen:
             self._seen.add(key)
-            self._starts[event["Actor"]["Attributes"]["name"]] += 1
+            name = event["Actor"]["Attributes"]["name"]
+            self._place.starts[name] += 1
+            self._place.started[name] = event["timeNano"] / 1e9
 
 
 class StartMarks(Actor):
@@ -159,29 +167,11 @@ class StartMarks(Actor):
         """Path of a run's folder → the most marks that were seen there."""
 
     def act(self) -> float:
-        for path in self._base.glob("jobs/*/*/starts"):
+        for path in present(self._base, "jobs/*/*/starts"):
             with contextlib.suppress(OSError):
                 run = str(path.parent.relative_to(self._base))
                 self.marks[run] = max(self.marks.get(run, 0), path.read_text().count("start"))
         return 0.1
-
-
-@contextmanager
-def reached(base_url: str) -> Iterator[docker.APIClient]:
-    """A client, if something listens: docker-py would leak its socket."""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect(base_url.removeprefix("unix://"))
-    with contextlib.closing(docker.APIClient(base_url=base_url, timeout=10)) as client:
-        yield client
-
-
-def listed(base_url: str) -> list[dict[str, Any]]:
-    """All containers of the engine; none while it is away."""
-    try:
-        with reached(base_url) as client:
-            return list(client.containers(all=True))
-    except _NOT_NOW:
-        return []
 
 
 def _one_of(found: list[dict[str, Any]], draw: random.Random) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import hashlib
 import random
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.soak.actors import drawn
@@ -14,6 +14,10 @@ DELETED = 0.08
 """Share of the jobs that their user deletes."""
 DELETED_WITHIN = 15.0
 """Seconds after its submission in which that happens."""
+DECLARING = 0.3
+"""Share of the jobs that say how much memory they need."""
+MEMORY = (64, 100, 256)
+"""MiB."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Plan:
     """Files in the folder ``output``, by name; None: the job has no output folder."""
     deleted_after: float | None = None
     """Seconds after which the user deletes it."""
+    memory: int | None = None
+    """MiB that it declares to need."""
 
     def file_id(self, path: str) -> str:
         return f"/soak/{self.number}/{path.removesuffix('/.')}"
@@ -65,6 +71,7 @@ class Plan:
             "files_down": {path: self.file_id(path) for path in self.inputs} or None,
             "files_up": None if self.produces is None else {"output": "output"},
             "meta": {"job_id": self.number},
+            "hardware": {"memory": self.memory},
         }
 
 
@@ -73,7 +80,9 @@ def plan(seed: int, number: int) -> Plan:
     draw = drawn(seed, f"job {number}")
     kind = draw.choices(list(KINDS), list(KINDS.values()))[0]
     deleted_after = draw.uniform(0, DELETED_WITHIN) if draw.random() < DELETED else None
-    return kind(number, draw, deleted_after)
+    made = kind(number, draw, deleted_after)
+    # Cores are left to the worker: it makes equal parts, so that never more runs fit than it has places.
+    return replace(made, memory=draw.choice(MEMORY)) if draw.random() < DECLARING else made
 
 
 def quick(number: int, draw: random.Random, deleted_after: float | None = None) -> Plan:
@@ -99,7 +108,8 @@ def _many(number: int, draw: random.Random, deleted_after: float | None) -> Plan
 
 
 def _long(number: int, draw: random.Random, deleted_after: float | None) -> Plan:
-    script = [f"sleep {draw.randint(8, 25)};", "echo late > /files/output/late;"]
+    # It does not heed a stop: what it holds must not be given away before it is killed.
+    script = ["trap '' TERM;", f"sleep {draw.randint(8, 25)};", "echo late > /files/output/late;"]
     return Plan(number, "long", script, draw.choice((0, 0, 0, 9)), {}, {"late": b"late\n"}, deleted_after)
 
 

@@ -9,9 +9,11 @@ from persistence.reader import Reader
 from persistence.rows import JobRow
 from states.job import ApiStatus
 from states.table import LIVE, MAX_RERUNS
+from tests.soak.orders import Orders, newest, number_of
 from tests.soak.user import Submitted
 
-ACCOUNT = "worker"
+_AS_ASKED = "upload_after_terminal"
+"""What ``retry-upload`` of a job that has ended is: the service takes it."""
 _AFTER_A_KILL = {"terminal_repeated", "put_after_404"}
 """What a worker cannot avoid that dies between an answer and its own commit, see ``docs/mock-api.md``."""
 _BY_CRASHES = "The last error was: the worker itself stopped each time"
@@ -42,6 +44,8 @@ class Evidence:
     rows: list[JobRow]
     robbed: set[str]
     """Names of runs whose container somebody removed."""
+    orders: Orders
+    """What the operator asked for."""
 
 
 def judged(evidence: Evidence) -> Verdict:
@@ -53,7 +57,7 @@ def judged(evidence: Evidence) -> Verdict:
     events = evidence.control.timeline()
     verdict.problems += _disorder(events)
     for violation in evidence.control.violations():
-        if _excused(violation, events, evidence.deaths):
+        if _excused(violation, events, evidence):
             verdict.excused[violation.rule] += 1
         else:
             verdict.problems.append(f"violation {violation}")
@@ -79,6 +83,9 @@ def _judge_job(job: Submitted, view: JobView | None, evidence: Evidence, verdict
     elif view is None or view.status not in ("finished", "error"):
         verdict.outcomes["lost"] += 1
         verdict.problems.append(f"{label} is lost: {view}")
+    elif sentence := _cancelled(job, evidence):
+        verdict.outcomes["cancelled by the operator"] += 1
+        verdict.problems += [f"{label}: {wrong}" for wrong in _wrong_cancel(job, view, sentence, evidence)]
     elif by_rule := _given_up(job, view, evidence.rows):
         verdict.outcomes["given up by rule"] += 1
         verdict.reasons.append(f"{label}: {by_rule}")
@@ -100,13 +107,27 @@ def _given_up(job: Submitted, view: JobView, rows: list[JobRow]) -> str:
         return ""
     if _BY_CRASHES in view.runtime_details:
         return view.runtime_details
-    row = next(row for row in rows if _number(row) == job.plan.number)
+    row = newest(rows, job.plan.number)
     lost = row.run > MAX_RERUNS and row.facts.get("exit") is None
     return f"lost {row.run} times: {view.runtime_details}" if lost else ""
 
 
-def _number(row: JobRow) -> int:
-    return int(row.spec["meta"]["job_id"])
+def _cancelled(job: Submitted, evidence: Evidence) -> str:
+    """What its owner must be told, if the operator cancelled its last delivery; empty if not."""
+    if all(number_of(row) != job.plan.number for row in evidence.rows):
+        return ""
+    return evidence.orders.cancelled.get(newest(evidence.rows, job.plan.number).key, "")
+
+
+def _wrong_cancel(job: Submitted, view: JobView, sentence: str, evidence: Evidence) -> list[str]:
+    found = {upload.path: upload for upload in evidence.control.uploads(job.id)}
+    wrong = [f"{path} is none of its outputs" for path in found.keys() - job.plan.outputs.keys()]
+    # Only what had been whole when it was cancelled went up, unless the operator wanted what there was.
+    if newest(evidence.rows, job.plan.number).key not in evidence.orders.uploaded_again:
+        wrong += [f"{path} differs" for path, upload in found.items() if _differs(upload, job.plan.outputs)]
+    if (view.status, view.runtime_details) != ("error", sentence):
+        wrong.append(f"is cancelled and ended in {view.status}: {view.runtime_details[:300]!r}")
+    return wrong
 
 
 def _wrong_outputs(job: Submitted, evidence: Evidence) -> list[str]:
@@ -125,7 +146,7 @@ def _differs(upload: Upload, wanted: dict[str, str]) -> bool:
 
 
 def _robbed(job: Submitted, evidence: Evidence) -> bool:
-    ours = [row for row in evidence.rows if _number(row) == job.plan.number]
+    ours = [row for row in evidence.rows if number_of(row) == job.plan.number]
     return any((row.facts.get("run") or {}).get("name") in evidence.robbed for row in ours)
 
 
@@ -148,13 +169,17 @@ def _rank(event: Event) -> int:
     return ApiStatus(event.status or "").rank
 
 
-def _excused(violation: Violation, events: list[Event], deaths: list[float]) -> bool:
-    """Whether the worker died between the answer that it should have heeded and the violation."""
+def _excused(violation: Violation, events: list[Event], evidence: Evidence) -> bool:
+    """Whether the operator wanted it, or the worker died between the answer that it should have heeded and
+    the violation."""
+    if violation.rule == _AS_ASKED:
+        asked = evidence.orders.uploaded_again
+        return any(row.key in asked and row.api_id == str(violation.id) for row in evidence.rows)
     if violation.rule not in _AFTER_A_KILL:
         return False
     answers = [event.time for event in events if _forbids(event, violation)]
     last = max(answers, default=0.0)
-    return any(last - _SLACK <= death <= violation.time for death in deaths)
+    return any(last - _SLACK <= death <= violation.time for death in evidence.deaths)
 
 
 def _forbids(event: Event, violation: Violation) -> bool:

@@ -10,29 +10,37 @@ from pathlib import Path
 from persistence.errors import StoreUnavailable, StoreUnusable
 from states.table import LIVE
 from tests.soak.actors import Actor, drawn
+from tests.soak.points import points
 from tests.worker_process import WorkerProcess
 
-RUNNER_POINTS = (
-    *("before-create", "after-create", "before-start", "after-start", "before-wait"),
-    *("exit-seen", "before-remove", "after-remove"),
-)
-MORE_POINTS = (
-    *("fetch.answered", "fetch.committed", "fetched.begun", "downloading.before-commit"),
-    *("downloading.committed", "downloading.begun", "download.part-written", "download.before-rename"),
-    *("download.after-rename", "download.recorded", "running.before-commit", "running.committed"),
-    *("running.begun", "uploading.before-commit", "uploading.committed", "uploading.begun"),
-    *("upload.before-post", "upload.after-post", "upload.recorded", "upload.log-spooled"),
-    *("finished.before-commit", "finished.committed", "error.before-commit", "error.committed"),
-    *("cancelled.before-commit", "cancelled.committed", "report.before-preprocessing"),
-    *("report.after-preprocessing", "report.before-running", "report.after-running"),
-    *("report.before-postprocessing", "report.after-postprocessing", "report.before-finished"),
-    *("report.after-finished", "report.before-error", "report.after-error", "report.gone-seen"),
-    *("sweep.before-remove", "sweep.folder-removed"),
-)
+SECONDS = {"random": (0.2, 6.0), "patient": (8.0, 20.0)}
+"""How long lives last that nothing else ends: a patient one also does what takes long for the operator."""
 AIMED_SECONDS = 5.0
 """How long an aimed life waits for its point before it is killed anyway."""
 TERM_SECONDS = 6.0
 """A stopped worker has five seconds to leave."""
+WITH_PORT = 0.4
+"""Share of the lives that have a status page."""
+KEEPING = 0.5
+"""Share of the lives that keep the folders of ended jobs for a moment."""
+KEPT_HOURS = "0.001"
+LONG_KEPT_HOURS = "1"
+"""Of the last life, if it keeps them: longer than anybody waits, so that only ``prune`` removes them."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The size of a worker at one time."""
+
+    age: float
+    """Seconds."""
+    resident: int
+    """MiB."""
+    descriptors: int
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.resident} MiB/{self.descriptors}/{self.threads}"
 
 
 @dataclass
@@ -41,25 +49,35 @@ class Life:
 
     number: int
     how: str
-    """``random``, ``aimed``, ``stopped`` or ``last``."""
+    """``random``, ``aimed``, ``stopped``, ``patient`` or ``last``."""
     live: list[str]
     """API ids of the jobs that it found in the database."""
     began: float
+    point: str = ""
+    """Where it was to end; empty if it was not aimed."""
+    has_port: bool = False
+    keeps: bool = False
     ended: float = 0.0
     code: int | None = None
-    samples: list[tuple[float, int, int]] = field(default_factory=list)
-    """Age in seconds, resident MiB, file descriptors."""
+    by_itself: bool = False
+    """It had ended before anybody wanted it to: at its point, drained, or for a bad reason."""
+    samples: list["Sample"] = field(default_factory=list)
 
     @property
     def killed(self) -> bool:
         return self.code == -signal.SIGKILL
+
+    @property
+    def hit(self) -> bool:
+        """It was killed at its point."""
+        return bool(self.point) and self.by_itself and self.killed
 
 
 class Lives:
     """Lets the worker live and die. ``lives`` are all of them, in order."""
 
     def __init__(self, worker: WorkerProcess, runner: str, seed: int, login: dict[str, str]) -> None:
-        self._points = MORE_POINTS + tuple(f"{runner}.{name}" for name in RUNNER_POINTS)
+        self.points = points(runner)
         self._worker = worker
         self._seed = seed
         self._login = login
@@ -74,13 +92,13 @@ class Lives:
     def one(self) -> Life:
         """One life from start to death."""
         draw = drawn(self._seed, f"life {len(self.lives)}")
-        how = draw.choices(("random", "aimed", "stopped"), (60, 34, 6))[0]
+        how = draw.choices(("random", "aimed", "stopped", "patient"), (52, 36, 6, 6))[0]
         life = self._start(draw, how)
         if how == "stopped":
             self._wait(draw.uniform(0.2, 6))
             self._end(signal.SIGTERM)
         else:
-            self._wait(AIMED_SECONDS if how == "aimed" else draw.uniform(0.2, 6))
+            self._wait(AIMED_SECONDS if how == "aimed" else draw.uniform(*SECONDS[how]))
             self._end(signal.SIGKILL)
         return life
 
@@ -98,11 +116,16 @@ class Lives:
         self._worker.kill()
 
     def _start(self, draw: random.Random, how: str) -> Life:
-        failpoints = f"{draw.choice(self._points)}@{_count(draw)}=kill" if how == "aimed" else ""
-        variables = self._login if how != "last" and draw.random() < 0.3 else {}
         life = Life(len(self.lives), how, self._live(), time.time())
+        life.has_port, life.keeps = draw.random() < WITH_PORT, draw.random() < KEEPING
+        life.point = draw.choice(self.points) if how == "aimed" else ""
+        variables = self._login if how != "last" and draw.random() < 0.3 else {}
+        if life.has_port:
+            variables = {**variables, "STATUS_PORT": "0"}
+        if life.keeps:
+            variables = {**variables, "KEEP_JOBS": LONG_KEPT_HOURS if how == "last" else KEPT_HOURS}
         self.lives.append(life)
-        self._worker.start(failpoints, **variables)
+        self._worker.start(f"{life.point}@{_count(draw)}=kill" if life.point else "", **variables)
         self._sampler.watch(life, self._worker.process.pid)
         return life
 
@@ -114,7 +137,8 @@ class Lives:
 
     def _end(self, how: signal.Signals) -> None:
         life, process = self.lives[-1], self._worker.process
-        if process.poll() is None:
+        life.by_itself = process.poll() is not None
+        if not life.by_itself:
             process.send_signal(how)
         try:
             life.code = process.wait(TERM_SECONDS)
@@ -133,7 +157,7 @@ class Lives:
 
 
 class Sampler(Actor):
-    """Looks at the worker's memory and file descriptors every second."""
+    """Looks at the worker's size every second."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,21 +172,22 @@ class Sampler(Actor):
     def act(self) -> float:
         if watched := self._watched:
             life, pid = watched
-            sample = measured(pid)
-            if sample is not None:
-                life.samples.append((time.time() - life.began, *sample))
+            if sample := measured(pid, time.time() - life.began):
+                life.samples.append(sample)
         return 1.0
 
 
-def measured(pid: int) -> tuple[int, int] | None:
-    """Resident MiB and open file descriptors of a process; None if it has ended."""
+def measured(pid: int, age: float) -> Sample | None:
+    """The size of a process of that age; None if it has ended."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     except OSError:
         return None
-    resident = [line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")]
-    return (int(resident[0]) // 1024, descriptors) if resident else None
+    said = {words[0]: words[1] for line in lines if len(words := line.split()) > 1}
+    if "VmRSS:" not in said:
+        return None
+    return Sample(age, int(said["VmRSS:"]) // 1024, descriptors, int(said["Threads:"]))
 
 
 def _count(draw: random.Random) -> int:

@@ -102,6 +102,23 @@ def test_a_container_that_does_not_end_keeps_what_it_has(store: Store) -> None:
     assert (before, ledger.free()) == (Free(4, 8000), Free(8, 15000))
 
 
+@pytest.mark.row(64)
+def test_also_where_there_is_one_place(store: Store) -> None:
+    """Neither is another job asked for, nor does one that is there begin, before the machine is free."""
+    runs: list[str] = []
+    ledger = Ledger(store, lambda: MACHINE, 1, lambda: runs)
+    job = started(store, ledger.hold(taken_on(store)))
+    runs.append(job.run_name)
+    moved(store, job, Trigger.FAILED)
+    other = taken_on(store, 2)
+    before = ledger.free()
+    with pytest.raises(Paused):
+        ledger.hold(other)
+    runs.clear()
+
+    assert (before, ledger.free(), ledger.hold(other).facts.share) == (None, Free(8, 15000), Share())
+
+
 def test_a_lost_run_keeps_its_share(store: Store) -> None:
     """It runs again with what it had, also if others came meanwhile."""
     gpu = Gpu("GPU-1", "H100", 80000, "9.0", 80000)
