@@ -31,7 +31,7 @@ test: venv ## Run all tests (PYTEST_ARGS="-k name" for some)
 	@.ci/packages.sh
 	@.ci/engine.sh
 	@.ci/base-image.sh
-	@$(PYTHON) -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 soak: venv ## Kill a worker at random for MINUTES=2 (SEED=n replays a run)
 	@.ci/packages.sh

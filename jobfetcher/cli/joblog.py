@@ -1,4 +1,7 @@
-"""``jobfetcher logs``: what a job's container or process has written, as long as it is on this machine."""
+"""``jobfetcher logs``: what a job's container or process has written, as long as it is on this machine.
+
+It is read from the engine while that has the container, and from the copy beside the job's folder afterwards.
+"""
 
 import json
 import sys
@@ -39,6 +42,30 @@ def _pieces(job: JobRow, base: Path, follow: bool) -> Iterator[bytes]:
         raise look.Unanswerable(_none_yet(job))
     if job.swept_at is not None:
         raise Gone
+    return _or_else(_from_run(job, base, run, follow), kept_copy(base, job))
+
+
+def _or_else(pieces: Iterator[bytes], copy: Path) -> Iterator[bytes]:
+    begun = False
+    try:
+        for piece in pieces:
+            begun = True
+            yield piece
+    except (Gone, look.Unanswerable):
+        if begun or not copy.is_file():
+            raise
+        with copy.open("rb", buffering=0) as file:
+            while piece := file.read(CHUNK):
+                yield piece
+
+
+def kept_copy(base: Path, job: JobRow) -> Path:
+    """Where the log of the job's last run lies once it was read for the upload."""
+    slug: str = job.facts["run"]["name"].removeprefix(f"jobfetcher-{job.worker}-").removesuffix(f"-{job.run}")
+    return base / "jobs" / slug / f"{job.run}.log"
+
+
+def _from_run(job: JobRow, base: Path, run: dict[str, str], follow: bool) -> Iterator[bytes]:
     if str(job.facts.get("image_id")).startswith("process:"):
         return of_process(base / "runs" / run["name"], follow)
     return of_container(run["id"], follow)

@@ -54,7 +54,7 @@ class JobTransfers:
 
         Returns the log's last lines.
         """
-        kept = Log(log, cap=self._log_cap, wanted=self._with_log)
+        kept = Log(log, cap=self._log_cap, wanted=self._with_log, stays=True)
         return send_outputs(self._api, job.spec, folder, self._transfer(job, "up", stop), kept)
 
     def upload_again(self, job: Job, folder: Path, done: list[StoredFile], stop: Stop) -> None:

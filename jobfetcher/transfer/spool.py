@@ -16,6 +16,7 @@ from states.ports import Stop
 
 CAP = 64 * 1024 * 1024
 """Bytes of a log that are kept."""
+BLOCK = 1024 * 1024
 LAST_LINES = 20
 LAST_CHARS = 3000
 _TAIL_BYTES = 32 * 1024
@@ -28,11 +29,13 @@ def spool_path(folder: Path) -> Path:
 
 
 class Spool:
-    """One log on its way. Use it as a context; leaving it removes the file."""
+    """One log on its way. Use it as a context; leaving it removes the file, unless it ``stays`` and no error
+    came."""
 
-    def __init__(self, path: Path, cap: int = CAP) -> None:
+    def __init__(self, path: Path, cap: int = CAP, stays: bool = False) -> None:
         self._path = path
         self._cap = cap
+        self._stays = stays
         self._written = 0
         self._tail = b""
         self._fd = -1
@@ -47,8 +50,13 @@ class Spool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        os.close(self._fd)
-        self._path.unlink(missing_ok=True)
+        try:
+            if self._stays and error is None:
+                self._put_in_order()
+            else:
+                self._path.unlink(missing_ok=True)
+        finally:
+            os.close(self._fd)
 
     def take(self, log: Iterable[bytes], stop: Stop) -> None:
         """Write all of ``log``. On a full disk, only the end of it that fits is kept."""
@@ -78,6 +86,21 @@ class Spool:
         plain = ("".join(c for c in line if c.isprintable() or c == "\t") for line in text.splitlines())
         lines = [line.rstrip() for line in plain if line.strip()]
         return "\n".join(lines[-LAST_LINES:])[-LAST_CHARS:]
+
+    def _put_in_order(self) -> None:
+        """Make the ring a plain file. Where there is no room for that, there is no file."""
+        if not self.lost:
+            return
+        ordered = self._path.with_name(self._path.name + ".ordered")
+        try:
+            with ordered.open("wb") as file:
+                for fd, start, length in self.spans():
+                    for at in range(start, start + length, BLOCK):
+                        file.write(os.pread(fd, min(BLOCK, start + length - at), at))
+            ordered.replace(self._path)
+        except OSError:
+            ordered.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     def _write(self, piece: memoryview) -> None:
         while piece and not self._full:

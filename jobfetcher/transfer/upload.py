@@ -74,6 +74,8 @@ class Log:
     """Bytes of its end that are kept."""
     wanted: bool = True
     """It is uploaded; else it is only read for its last lines."""
+    stays: bool = False
+    """A copy stays beside the folder, for people, as long as the folder's surroundings do."""
 
 
 def send_outputs(api: Api, spec: JobSpec, folder: Path, transfer: Transfer, log: Log | None = None) -> str:
@@ -150,7 +152,7 @@ class _Upload:
 
     def log(self, log: Log) -> str:
         """Read the log to its end and upload it, if it is wanted. Returns its last lines."""
-        with Spool(spool_path(self._folder), log.cap) as spool:
+        with Spool(spool_path(self._folder), log.cap, log.stays) as spool:
             spool.take(log.pieces, self._transfer.stop)
             failpoint("upload.log-spooled")
             if log.wanted:

@@ -18,9 +18,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from jobfetcher.runners.process import ProcessRunner
 from mock_api.client import TOKEN, MockServer
 
 ROOT = Path(__file__).parents[2]
+WORKER = "w"
+"""Name of the stage's worker, also in the database of an older one that it takes over."""
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 SERVER = re.compile(r"^(.*(?:jobfetcher run|python -m mock_api --.*))$", re.MULTILINE)
@@ -115,6 +118,10 @@ class Stage:
         if self._loop is not None:
             os.killpg(self._loop.pid, 9)
             self._loop.wait()
+            runner = ProcessRunner(WORKER, self.base / "runs")
+            for run in runner.owned():
+                runner.stop(run, grace_seconds=0)
+                runner.remove(run)
         subprocess.run(["docker", "rm", "-f", self.name], capture_output=True, check=False)
 
     def with_worker(self, **settings: str) -> Self:

@@ -14,7 +14,7 @@ from docker.models.images import Image
 
 from jobfetcher.settings import Settings
 from mock_api.client import TOKEN, MockServer
-from tests.docker.pages import PAGES, ROOT, Stage, blocks
+from tests.docker.pages import PAGES, ROOT, WORKER, Stage, blocks
 from tests.images import DEFAULT, busybox_image
 from tests.worker_process import until
 
@@ -53,7 +53,7 @@ def set_up_worker(stage: Stage) -> None:
     """A worker that has finished job 1, and has job 2 at work, over an older worker's database."""
     with closing(sqlite3.connect(stage.base / "jobfetcher.db")) as old:
         old.executescript((ROOT / "tests" / "data" / "jobfetcher-0001.sql").read_text())
-    (stage.base / "worker-id").write_text("w\n")
+    (stage.base / "worker-id").write_text(f"{WORKER}\n")
     stage.with_worker(
         API_URL=stage.mock.url,
         ACCESS_TOKEN=TOKEN,

@@ -91,6 +91,18 @@ def test_a_log_that_was_uploaded_is_named(tmp_path: Path, store: SqlStore) -> No
     )
 
 
+def test_a_log_whose_container_is_gone_is_read_from_its_copy(tmp_path: Path, store: SqlStore) -> None:
+    """As long as the job's files are kept (``KEEP_JOBS``)."""
+    ended = store.add(spec(1))
+    name = ended.run_name
+    ended = job(store, JobState.FINISHED, Run(name=name, id="abc", epoch=""))
+    copy = tmp_path / "jobs" / ended.slug / "1.log"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"eins\nzwei\n")
+
+    assert logs(tmp_path) == (0, b"eins\nzwei\n", "")
+
+
 @pytest.mark.parametrize(
     ("state", "run", "expected"),
     [

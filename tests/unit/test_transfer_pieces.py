@@ -138,13 +138,16 @@ def kept(spool: Spool) -> bytes:
 @calm
 @given(st.lists(st.binary(max_size=30), max_size=20), st.integers(1, 40))
 def test_a_spool_keeps_exactly_the_end(pieces: list[bytes], cap: int) -> None:
-    """Whatever the pieces: the last ``cap`` bytes, in order."""
-    with tempfile.TemporaryDirectory() as folder, Spool(Path(folder) / "x.log", cap) as spool:
-        spool.take(pieces, NEVER)
-        found = kept(spool)
+    """Whatever the pieces: the last ``cap`` bytes, in order; so is the file that stays."""
+    with tempfile.TemporaryDirectory() as folder:
+        with Spool(Path(folder) / "x.log", cap, stays=True) as spool:
+            spool.take(pieces, NEVER)
+            found = kept(spool)
+        left = {file.name: file.read_bytes() for file in Path(folder).iterdir()}
 
     everything = b"".join(pieces)
     assert found == everything[-cap:]
+    assert left == {"x.log": everything[-cap:]}
     assert spool.lost == max(0, len(everything) - cap)
 
 
