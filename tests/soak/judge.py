@@ -125,7 +125,8 @@ def _wrong_cancel(job: Submitted, view: JobView, sentence: str, evidence: Eviden
     # Only what had been whole when it was cancelled went up, unless the operator wanted what there was.
     if newest(evidence.rows, job.plan.number).key not in evidence.orders.uploaded_again:
         wrong += [f"{path} differs" for path, upload in found.items() if _differs(upload, job.plan.outputs)]
-    if (view.status, view.runtime_details) != ("error", sentence):
+    # An update that was stored and answered with 500 is sent again, and the service appends its detail again.
+    if (view.status, {*view.runtime_details.splitlines()}) != ("error", {sentence}):
         wrong.append(f"is cancelled and ended in {view.status}: {view.runtime_details[:300]!r}")
     return wrong
 
