@@ -45,7 +45,8 @@ ENV PATH=/opt/jobfetcher/bin:$PATH \
     PATH_BASE=/data \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
-# Healthy: the worker's threads turn. Asked at STATUS_PORT if that is set, else read from its lock and status file.
+# Healthy: the worker's threads turn, and its disk is not full. Asked at STATUS_PORT if that is set, else read
+# from its lock and status file.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=30s CMD jobfetcher health
 ENTRYPOINT ["jobfetcher"]
 CMD ["run"]

@@ -12,7 +12,7 @@ SEED ?=
 # Tests wait more than they compute: one more process than there are cores.
 WORKERS ?= $(shell echo $$(( $$(nproc) + 1 )))
 
-.PHONY: help venv demo test soak bench bench-smoke lint docs image lock
+.PHONY: help venv machine demo test soak bench bench-smoke lint docs image lock
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
@@ -23,13 +23,15 @@ venv: .venv/.stamp ## Make .venv: the locked packages and the project, editable
 	@.ci/venv.sh
 	@touch $@
 
+machine: # the programs that tests call, and an engine that answers
+	@.ci/packages.sh
+	@.ci/engine.sh
+
 demo: venv ## Watch the worker do jobs against the mock API
 	@.ci/engine.sh || true
 	@image=$$(.ci/demo-image.sh); .venv/bin/jobfetcher demo $${image:+--image $$image}
 
-test: venv ## Run all tests (PYTEST_ARGS="-k name" for some)
-	@.ci/packages.sh
-	@.ci/engine.sh
+test: venv machine ## Run all tests (PYTEST_ARGS="-k name" for some)
 	@.ci/base-image.sh
 	@$(PYTHON) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
@@ -38,14 +40,10 @@ soak: venv ## Kill a worker at random for MINUTES=2 (SEED=n replays a run)
 	@.ci/engine.sh || true
 	@$(PYTHON) -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
-bench: venv ## Measure the worker beside what the machine itself costs, at real sizes
-	@.ci/packages.sh
-	@.ci/engine.sh
+bench: venv machine ## Measure the worker beside what the machine itself costs, at real sizes
 	@$(PYTHON) -m bench
 
-bench-smoke: venv ## The same once, small: shows that it still works
-	@.ci/packages.sh
-	@.ci/engine.sh
+bench-smoke: venv machine ## The same once, small: shows that it still works
 	@$(PYTHON) -m bench --quick --results /dev/null
 
 lint: venv ## Check style, formatting, types and the layers' imports

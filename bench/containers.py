@@ -1,5 +1,6 @@
 """Rows about containers: what a job costs beside ``docker run``, and how soon an exit is heard of."""
 
+import queue
 import subprocess
 import threading
 import time
@@ -14,8 +15,8 @@ import docker
 
 from bench.measure import Goal, Ground, Row, interleaved, percentile, row, timed, until
 from bench.processes import Worker, wall
+from jobfetcher.runners.exits import seconds
 from mock_api.client import MockControl, MockServer
-from persistence.reader import open_reader
 from tests.images import busybox_image, remove_image
 
 IMAGE = "jobfetcher-bench/busybox:latest"
@@ -23,6 +24,7 @@ COMMAND = "true"
 QUICK_POLL = {"TIMEOUT_JOB": "0.25"}
 """No row measures the wait for the next poll; the default of 10 s would only make the run longer."""
 _SETTLE_SECONDS = 0.5
+_PATIENCE_SECONDS = 60
 
 
 def noop(ground: Ground) -> Iterator[Row]:
@@ -73,13 +75,14 @@ def exit_noticed(ground: Ground) -> Iterator[Row]:
     ours, floor = [], []
     with attached(ground.folder, NETWORK="bridge") as (api, worker), _Deaths(worker) as deaths:
         jobs(api, 1)
+        deaths.next()
         for _ in range(ground.scale.more):
             job = api.submit(image=IMAGE, cmd=["sleep 0.3"])
             _finished(api, job)
             time.sleep(_SETTLE_SECONDS)
-            ended = _finished_at(worker, job)
+            ended, heard = deaths.next()
             ours.append(1000 * (_when(api, job, "postprocessing") - ended))
-            floor.append(1000 * (deaths.after(ended) - ended))
+            floor.append(1000 * (heard - ended))
     name = "FinishedAt to postprocessing at the API"
     yield row(f"{name}; bare die event", "ms", ours, floor, Goal(2))
     yield row(f"{name}, median", "ms", ours, None, Goal(60, "ours"))
@@ -162,18 +165,13 @@ def docker_runs(count: int, network: str, engine: str | None = None) -> float:
     return timed(lambda: [docker_run(network, engine) for _ in range(count)])
 
 
-def _finished_at(worker: Worker, job: int) -> float:
-    with open_reader(worker.base / "jobfetcher.db") as reader:
-        return float(reader.job(str(job))[0].facts["exit"]["finished_at"])
-
-
 class _Deaths:
-    """When ``die`` events of a worker's containers come in, bare."""
+    """When ``die`` events of a worker's containers come in, bare, and when these had ended."""
 
     def __init__(self, worker: Worker) -> None:
         self._label = _label(worker)
         self._client = docker.from_env()
-        self._came: list[float] = []
+        self._ends: queue.Queue[tuple[float, float]] = queue.Queue()
 
     def __enter__(self) -> Self:
         wanted = {"type": "container", "event": "die", "label": self._label}
@@ -187,9 +185,12 @@ class _Deaths:
         self._thread.join()
         self._client.close()
 
-    def after(self, moment: float) -> float:
-        return next(came for came in self._came if came >= moment)
+    def next(self) -> tuple[float, float]:
+        """The next container's FinishedAt, and when its event came."""
+        return self._ends.get(timeout=_PATIENCE_SECONDS)
 
     def _listen(self) -> None:
-        for _ in self._events:
-            self._came.append(time.time())  # each is to be seen at once
+        for event in self._events:
+            came = time.time()
+            found = self._client.api.inspect_container(event["id"])  # answered once the network is torn down
+            self._ends.put((seconds(found["State"]["FinishedAt"]) or 0.0, came))

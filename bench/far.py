@@ -1,4 +1,7 @@
-"""Rows about many files over a long link, one connection of which falls silent. The runner is ``process``."""
+"""Rows about a long link: many files, one connection of which falls silent; and one large file.
+
+The runner is ``process``.
+"""
 
 from collections.abc import Iterator
 
@@ -8,6 +11,7 @@ from bench.measure import MIB, Goal, Ground, Row, row
 from bench.processes import Worker, wall
 from bench.server import FastApi
 
+SPEED = f"{1000 * DELAY:.0f} ms away, {WINDOW / DELAY / MIB:.0f} MiB/s for each connection"
 STALL_AFTER = 0.35
 """The share of its file that the silent connection has carried."""
 
@@ -33,10 +37,30 @@ def link(ground: Ground) -> Iterator[Row]:
             ours.append(_download(api, names))
             silences.append(_silence(api, far.stall))
         assert worker.memory() > 0
-    speed = f"{1000 * DELAY:.0f} ms away, {WINDOW / DELAY / MIB:.0f} MiB/s for each connection"
-    what = f"{count} files of {size // MIB} MiB, {speed}, one falls silent"
+    what = f"{count} files of {size // MIB} MiB, {SPEED}, one falls silent"
     yield row(f"{what}; one at a time, none silent", "s", ours, floor, Goal(1 / 3))
     yield row(f"{what}: silence until the file goes on", "s", silences, None, Goal(30, "ours"))
+
+
+def large(ground: Ground) -> Iterator[Row]:
+    """One file that may come over several connections beside one connection."""
+    size = ground.scale.far_one
+    source = ground.folder / "large.bin"
+    source.write_bytes(bytes(size))
+    ours, floor = [], []
+    with (
+        FastApi({"large": source}) as api,
+        Link(api.url) as far,
+        Worker(ground.folder / "w", far.url, RUNNER="process", **QUICK_POLL) as worker,
+    ):
+        api.seen_at = far.url
+        api.wait("finished", api.submit("true"))
+        for _ in range(ground.scale.rounds):
+            floor.append(wall("curl", "-sf", "-o", "/dev/null", f"{far.url}/raw/large"))
+            ours.append(_download(api, ["large"]))
+        assert worker.memory() > 0
+    what = f"one file of {size // MIB} MiB, {SPEED}"
+    yield row(f"{what}: all connections; one connection", "s", ours, floor, Goal(0.5))
 
 
 def _download(api: FastApi, names: list[str]) -> float:

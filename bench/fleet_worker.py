@@ -94,15 +94,25 @@ class _Outbox:
         return self.jobs[key]
 
     def unsent(self) -> list[StatusUpdate]:
-        return list({update.job_key: update for update in reversed(self.waiting)}.values())
+        oldest = {update.job_key: update for update in reversed(self.waiting)}
+        newest = {update.job_key: update for update in self.waiting}
+        return [u.model_copy(update={"followed": newest[u.job_key] is not u}) for u in oldest.values()]
 
     def next_unsent(self, key: int) -> StatusUpdate | None:
         return next((update for update in self.waiting if update.job_key == key), None)
 
     def mark_sent(self, update: StatusUpdate) -> None:
-        self.waiting.remove(update)
+        self.waiting = [waiting for waiting in self.waiting if waiting.id != update.id]
         if update.status is ApiStatus.FINISHED:
             del self.jobs[update.job_key]
+
+    def acknowledged(self, update: StatusUpdate) -> None:
+        self.mark_sent(update)
+
+    def catch_up(self) -> None:
+        """Nothing waits: a mark costs nothing here."""
+
+    is_behind = False
 
     def tell(self, key: int, state: JobState, status: ApiStatus) -> None:
         """The job has moved, and the API is to hear of it."""

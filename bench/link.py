@@ -12,10 +12,9 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 from urllib.parse import urlsplit
 
+from bench.listening import Listening
 from bench.measure import MIB
 
 DELAY = 0.05
@@ -45,7 +44,7 @@ class Stall:
             return True
 
 
-class Link:
+class Link(Listening):
     """A context manager; ``url`` leads to what is behind the link."""
 
     def __init__(self, url: str, delay: float = DELAY, window: int = WINDOW) -> None:
@@ -56,30 +55,14 @@ class Link:
         self.stall: Stall | None = None
         """To happen once; a new one may be set at any time."""
 
-    def __enter__(self) -> Self:
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *how: object) -> None:
         self._open.set()
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        super().__exit__(*how)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                near, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._carry, args=(near,), daemon=True).start()
-
-    def _carry(self, near: socket.socket) -> None:
+    def carry(self, connection: socket.socket) -> None:
+        """Carry what comes and goes on the connection until one end closes it."""
         time.sleep(self._delay)
-        with near, contextlib.suppress(OSError):
+        with connection as near, contextlib.suppress(OSError):
             address = (self._behind.hostname or "", self._behind.port or 80)
             with socket.create_connection(address) as far:
                 for end in (near, far):

@@ -41,10 +41,14 @@ class Scale:
     """How long the silent connection of that link stays silent."""
     peer_jobs: int
     """No-op jobs that a peer runs at once."""
+    far_one: int
+    """Bytes of the one large file that comes over the long link."""
 
 
-FULL = Scale(7, 21, 2048 * MIB, 2000, 1000, 10_000, 60, 30, 50, 2000, 10_000, 200 * MIB, 10, 300, 20)
-QUICK = Scale(1, 2, 4 * MIB, 20, 24, 100, 2, 2, 2, 4, 50, 2 * MIB, 2, 0.5, 2)
+FULL = Scale(
+    7, 21, 2048 * MIB, 2000, 1000, 10_000, 60, 30, 50, 2000, 10_000, 200 * MIB, 10, 300, 20, 512 * MIB
+)
+QUICK = Scale(1, 2, 4 * MIB, 20, 24, 100, 2, 2, 2, 4, 50, 2 * MIB, 2, 0.5, 2, 4 * MIB)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ import time
 from collections.abc import Iterator
 
 from bench.containers import QUICK_POLL
-from bench.measure import Goal, Ground, Row, row, until
+from bench.measure import MIB, Goal, Ground, Row, row, until
 from bench.processes import Worker
 from bench.server import FastApi
 from mock_api.client import MockControl, MockServer
 from mock_api.records import RequestRecord
 
+MB = 1_000_000
 _NO_POLLS = {"TIMEOUT_JOB": "100000"}
 _WARM_UP_SECONDS = 2.0
 
@@ -31,11 +32,11 @@ def idle(ground: Ground) -> Iterator[Row]:
         all_share = 100 * (polls.cpu_of_threads() - all_before) / seconds
         rate = (still.wakeups() - woken) / seconds
         others = [found for found in _requests(server.control)[before:] if found.path != "/jobs"]
-        memory = polls.memory()
+        memory = polls.memory() * MIB / MB
     name = f"idle for {seconds:.0f} s"
     yield row(f"{name}, processor beyond the polls", "%", [share], None, Goal(0.1, "ours"))
     yield row(f"{name}, processor with the polls", "%", [all_share], None, Goal(0.1, "ours"))
-    yield row(f"{name}, memory", "MiB", [memory], None, Goal(75, "ours"))
+    yield row(f"{name}, memory", "MB", [memory], None, Goal(75, "ours"))
     yield row(f"{name}, requests but the polls", "requests", [len(others)], None, Goal(0, "ours"))
     yield row(f"{name}, wake-ups of all threads", "a second", [rate], None, Goal(1, "ours"))
 

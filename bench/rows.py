@@ -30,6 +30,7 @@ BENCHMARKS = {
     "restart": Benchmark(starts.restart),
     "broken": Benchmark(bulk.broken),
     "link": Benchmark(far.link),
+    "large": Benchmark(far.large),
     "many": Benchmark(containers.many, docker=True),
     "pairs": Benchmark(containers.pairs, docker=True),
     "memory": Benchmark(rest.memory),

@@ -12,10 +12,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from bench.listening import Listening
 from bench.measure import MIB
 
 _HEAD_LIMIT = 64 * 1024
@@ -32,7 +32,7 @@ class _Request:
 
 
 @dataclass
-class FastApi:
+class FastApi(Listening):
     """A context manager. ``files`` are the inputs, by file id."""
 
     files: dict[str, Path] = field(default_factory=dict)
@@ -47,18 +47,6 @@ class FastApi:
     _queue: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _submitted: int = 0
-
-    def __enter__(self) -> Self:
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
 
     def submit(self, cmd: str, **handler: dict[str, str]) -> str:
         """Queue a job and return its id."""
@@ -78,7 +66,7 @@ class FastApi:
         """When that first came, of the job or at all; waits for it. Raises ``TimeoutError``.
 
         ``what`` is a status, ``asked`` (for a file's request), ``taken`` (a whole upload) or ``continued``
-        (a download that does not begin at the file's beginning).
+        (a download from somewhere in the file to its end).
         """
         with self._changed:
             if not self._changed.wait_for(lambda: (what, job) in self._firsts, seconds):
@@ -114,13 +102,9 @@ class FastApi:
         with self._changed:
             return dict([self._queue.pop(0)]) if self._queue else {}
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=_Connection(self, connection).serve, daemon=True).start()
+    def carry(self, connection: socket.socket) -> None:
+        """Answer the requests on the connection until it is closed."""
+        _Connection(self, connection).serve()
 
 
 class _Connection:
@@ -194,7 +178,7 @@ class _Connection:
             part = end - start < size
             if part:
                 more["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
-            if start:
+            if start and request.headers["range"].endswith("-"):
                 self._api.mark("continued")
             self._socket.sendall(_head(206 if part else 200, end - start, more))
             return self._send_body(file, start, end, size) == end - start

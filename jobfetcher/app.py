@@ -2,25 +2,27 @@
 
 import logging
 import os
-import secrets
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
+from dataclasses import dataclass
 
 from jobfetcher import logs
 from jobfetcher.api.auth import Auth, login
 from jobfetcher.api.client import ApiClient
 from jobfetcher.api.watched import WatchedApi
+from jobfetcher.complaint import sentence
 from jobfetcher.control import Control
 from jobfetcher.disk import Disk
 from jobfetcher.doctor import Examination
 from jobfetcher.doctor.engine import Engine as DoctorsEngine
 from jobfetcher.doctor.service import TIMEOUT
+from jobfetcher.doorbell import hung
 from jobfetcher.hardware import Hardware, Machine, gpus
 from jobfetcher.ledger import Ledger
 from jobfetcher.live import Clerk, Health, LiveStatus
+from jobfetcher.lock import Locked, state_lock
 from jobfetcher.offer import Offers
 from jobfetcher.progress import Board
 from jobfetcher.pruning import Pruning
@@ -34,28 +36,20 @@ from jobfetcher.status.server import PortUnusable, Responder, StatusServer
 from jobfetcher.status.traffic import Traffic
 from jobfetcher.stop import StopSignal
 from jobfetcher.store import CrashableStore
-from jobfetcher.supervisor import (
-    EXIT_FAILED,
-    EXIT_LOCKED,
-    EXIT_OK,
-    EXIT_USAGE,
-    Locked,
-    Supervisor,
-    state_lock,
-)
+from jobfetcher.supervisor import EXIT_FAILED, EXIT_LOCKED, EXIT_OK, EXIT_USAGE, Supervisor
 from jobfetcher.sweeper import Sweeper
 from jobfetcher.systemd import Notifier
 from jobfetcher.tools import JobTools
 from jobfetcher.transfer import JobTransfers
 from jobfetcher.units import MIB
 from jobfetcher.worker import Intake, Worker
-from jobfetcher.workspace import Folders
+from jobfetcher.workspace import Folders, worker_id
 from persistence.errors import StoreUnavailable, StoreUnusable
 from persistence.requests import Desk
 from persistence.store import SqlStore
 from states.errors import Paused
 from states.job import Job
-from states.ports import Runner
+from states.ports import Api, Runner
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +58,16 @@ HOUR = 3600.0
 ENGINE_SECONDS = 10.0
 """What 'doctor' gives the Docker engine for an answer."""
 
+Running = tuple[Runner, Callable[[], None], Callable[[], str]]
+"""A runner; a check that raises ``Paused`` with a sentence while it cannot run anything; and what makes room
+on the disk, and says in a sentence if there is too little all the same."""
+
 
 def run_worker() -> int:
     """Run a worker with the settings of this process until it is stopped. Returns the exit code."""
     try:
         settings = load()
-        logs.configure(settings.log_level, settings.log_format, _secrets(settings))
+        logs.configure(settings.log_level, settings.log_format, settings.secrets)
         with state_lock(settings.path_base), supervisor(settings) as ready:
             look_around(settings)
             ready.run()
@@ -117,8 +115,7 @@ def supervisor(settings: Settings) -> Iterator[Supervisor]:
     with ExitStack() as stack:
         port = stack.enter_context(open_port(settings))
         name = worker_id(settings.path_base)
-        machine = Machine()
-        stack.callback(machine.close)
+        machine = stack.enter_context(closing(Machine()))
         hardware = machine.look()
         folders = Folders(settings.path_base, settings.allowed_images, settings.min_free_disk * MIB)
 
@@ -135,60 +132,98 @@ def supervisor(settings: Settings) -> Iterator[Supervisor]:
         store = stack.enter_context(CrashableStore(settings.database_url, name, on_queued=queued))
         runner, check_runner, make_room = make_runner(settings, name, store, folders.room)
         ledger = Ledger(store, machine.look, settings.max_jobs, runner.owned)
-        board, api_health, engine_health = Board(changed), Health(changed), Health(changed)
-        traffic = Traffic()
-        api = WatchedApi(stack.enter_context(make_api(settings, traffic)), api_health.note)
-        keep = settings.keep_jobs * HOUR
-        sweeper = Sweeper(store, runner, folders, grace=settings.stop_grace, keep=keep)
+        offers = Offers(settings, ledger.free)
+        signs, traffic = Signs(Board(changed), Health(changed), Health(changed)), Traffic()
+        api = WatchedApi(stack.enter_context(make_api(settings, traffic)), signs.api.note)
+        grace, keep = settings.stop_grace, settings.keep_jobs * HOUR
+        sweeper = Sweeper(store, runner, folders, grace=grace, keep=keep, after=store.reserve.make)
         reporter = Reporter(api, store, settings.timeout_status, on_gone=gone, on_reported=sweeper.wake)
-        transfers = JobTransfers(
-            api,
-            store,
-            connections=settings.transfer_connections,
-            with_log=settings.upload_container_log,
-            room=folders.room,
-        )
+        transfers = make_transfers(settings, api, store, folders.room)
 
         def tools_for(job: Job, stop: StopSignal) -> JobTools:
-            return JobTools(folders, transfers, runner, reporter, store, stop, ledger.hold)
+            return JobTools(folders, transfers, runner, reporter, store, stop, ledger)
 
-        def ready() -> None:
-            with engine_health.heard():
-                check_runner()
-            if shortage := make_room():
-                raise Paused(shortage)
-
-        offers = Offers(settings, ledger.free)
+        ready = readiness(check_runner, make_room, signs.engine)
         intake = Intake(api, offers, ready, settings.timeout_job)
-        worker = Worker(store, intake, reporter, sweeper, tools_for, settings.max_jobs, board=board)
+        worker = Worker(store, intake, reporter, sweeper, tools_for, settings.max_jobs, board=signs.board)
         desk = stack.enter_context(Desk(store.path, name))
         reupload = Reupload(store, sweeper, folders, transfers)
-        control = Control(desk, store, worker, Pruning(store, sweeper, folders), reupload)
-        status = LiveStatus(
-            worker=name,
-            runner=settings.runner,
-            api_url=settings.api_url,
-            hardware=hardware,
-            store=store,
-            board=board,
-            api=api_health,
-            engine=engine_health,
-            offered=lambda: offers.last,
-            places=worker.places,
-            turns={
-                "worker": lambda: worker.turned_at,
-                "reporter": lambda: reporter.turned_at,
-                "sweeper": lambda: sweeper.turned_at,
-                "control": lambda: control.turned_at,
-            },
-            draining=lambda: worker.draining,
-        )
+        doorbell = stack.enter_context(hung(settings.path_base))
+        control = Control(desk, store, worker, Pruning(store, sweeper, folders), reupload, doorbell)
+        turns = {
+            "worker": lambda: worker.turned_at,
+            "reporter": lambda: reporter.turned_at,
+            "sweeper": lambda: sweeper.turned_at,
+            "control": lambda: control.turned_at,
+        }
+        status = live_status(settings, name, hardware, store, signs, offers, worker, turns)
         clerk = stack.enter_context(Clerk(settings.path_base, status))
         _tell_start(settings, name, hardware)
         if port is not None:
             port.start(routes(settings, store, status, traffic))
         notifier = stack.enter_context(Notifier(status))
         yield Supervisor(worker, reporter, sweeper, control, notifier.ready, notifier.stopping)
+
+
+def make_transfers(settings: Settings, api: Api, store: SqlStore, room: Room) -> JobTransfers:
+    """What moves jobs' files, as the settings want it."""
+    return JobTransfers(
+        api,
+        store,
+        connections=settings.transfer_connections,
+        with_log=settings.upload_container_log,
+        room=room,
+    )
+
+
+def readiness(
+    check_runner: Callable[[], None], make_room: Callable[[], str], engine: Health
+) -> Callable[[], None]:
+    """What raises ``Paused`` with a sentence while this machine can run nothing; see ``Running``."""
+
+    def ready() -> None:
+        with engine.heard():
+            check_runner()
+        if shortage := make_room():
+            raise Paused(shortage)
+
+    return ready
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What the worker's parts leave for those who watch it."""
+
+    board: Board
+    api: Health
+    engine: Health
+
+
+def live_status(
+    settings: Settings,
+    name: str,
+    hardware: Hardware,
+    store: SqlStore,
+    signs: Signs,
+    offers: Offers,
+    worker: Worker,
+    turns: Mapping[str, Callable[[], float]],
+) -> LiveStatus:
+    """All that there is to see of this worker."""
+    return LiveStatus(
+        worker=name,
+        runner=settings.runner,
+        api_url=settings.api_url,
+        hardware=hardware,
+        store=store,
+        board=signs.board,
+        api=signs.api,
+        engine=signs.engine,
+        offered=lambda: offers.last,
+        places=worker.places,
+        turns=turns,
+        draining=lambda: worker.draining,
+    )
 
 
 def _tell_start(settings: Settings, name: str, hardware: Hardware) -> None:
@@ -219,7 +254,7 @@ def routes(settings: Settings, store: SqlStore, live: LiveStatus, traffic: Traff
     from jobfetcher.status.views import Worker as Shown
 
     least = settings.min_free_disk * MIB
-    shown = Shown(live, store.path, settings.path_base, least, secrets=_secrets(settings))
+    shown = Shown(live, store.path, settings.path_base, least, secrets=settings.secrets)
     metrics = WorkerMetrics(live.as_dict, shown.disk, shown.overview, live.board.moved, traffic)
     return Routes(shown, Exposition(metrics), Log(settings.path_base / "runs", log_engine(settings)))
 
@@ -235,7 +270,7 @@ def log_engine(settings: Settings) -> Tailing | None:
 
 def make_api(settings: Settings, traffic: Traffic | None = None) -> ApiClient:
     """The client of the API with the login that the settings name. Sends nothing yet."""
-    return ApiClient(settings.api_url, make_auth(settings), session=(traffic or Traffic()).session)
+    return ApiClient(settings.api_url, make_auth(settings), on_answer=(traffic or Traffic()).heard)
 
 
 def make_auth(settings: Settings) -> Auth:
@@ -249,17 +284,17 @@ def make_auth(settings: Settings) -> Auth:
     )
 
 
-def make_runner(
-    settings: Settings, worker: str, store: SqlStore, room: Room
-) -> tuple[Runner, Callable[[], None], Callable[[], str]]:
-    """The runner; a check that raises ``Paused`` with a sentence while it cannot run anything; and what makes
-    room on the disk, and says in a sentence if there is too little all the same.
-    """
+def make_runner(settings: Settings, worker: str, store: SqlStore, room: Room) -> Running:
+    """What the settings name to run jobs with."""
     if settings.runner == "process":
         from jobfetcher.runners.process import ProcessRunner
 
         log.warning("worker.no-isolation", extra={"because": "RUNNER=process runs jobs as this account"})
         return ProcessRunner(worker, settings.path_base / "runs"), lambda: None, room.shortage
+    return _docker_runner(settings, worker, store, room)
+
+
+def _docker_runner(settings: Settings, worker: str, store: SqlStore, room: Room) -> Running:
     from jobfetcher.runners.docker import DockerEngine, DockerRunner
     from jobfetcher.runners.shelf import Shelf
 
@@ -304,28 +339,6 @@ def _tell_host_folder(found: HostName) -> None:
         log.info("worker.host-folder", extra=told)
 
 
-def worker_id(folder: Path) -> str:
-    """This state folder's own name, made at its first use: it scopes containers and jobs to this worker.
-
-    It lies beside the database and not in it, so that containers are still known as ours if the
-    database is lost.
-    """
-    file = folder / "worker-id"
-    if not file.exists():
-        draft = folder / "worker-id.new"
-        draft.write_text(f"{secrets.token_hex(4)}\n")
-        draft.replace(file)
-    return file.read_text().strip()
-
-
-def _secrets(settings: Settings) -> tuple[str, ...]:
-    return tuple(
-        secret.get_secret_value()
-        for secret in (settings.access_token, settings.password)
-        if secret is not None
-    )
-
-
 def _complain(error: Exception, code: int) -> int:
-    print(f"jobfetcher: {error}", file=sys.stderr)
+    print(f"jobfetcher: {sentence(error)}", file=sys.stderr)
     return code

@@ -6,11 +6,11 @@ done have their effect committed together with the answer.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 
+from jobfetcher.doorbell import Doorbell
 from jobfetcher.errands import Errands, stumbled
 from jobfetcher.failpoints import failpoint
 from jobfetcher.pruning import Pruned, Pruning
@@ -26,10 +26,8 @@ from states.table import LIVE
 
 log = logging.getLogger(__name__)
 
-PERIOD = 1.0
-"""Seconds between two looks at the requests."""
 BUSY_PERIOD = 0.1
-"""The same, while one of them is under way."""
+"""Seconds between two looks at the requests while one of them is under way."""
 LONGEST_REASON = 500
 """Characters of an operator's reason: it travels in a URL."""
 
@@ -38,10 +36,19 @@ Outcome = tuple[Answer, Effect] | None
 
 
 class Control:
-    """``turned_at`` is when it last began to look, in seconds since the epoch."""
+    """Looks when ``doorbell`` rings, and as often as that says.
+
+    ``turned_at`` is when it last began to look, in seconds since the epoch.
+    """
 
     def __init__(
-        self, desk: Desk, store: SqlStore, worker: Worker, pruning: Pruning, reupload: Reupload
+        self,
+        desk: Desk,
+        store: SqlStore,
+        worker: Worker,
+        pruning: Pruning,
+        reupload: Reupload,
+        doorbell: Doorbell | None = None,
     ) -> None:
         self._desk = desk
         self._store = store
@@ -49,7 +56,8 @@ class Control:
         self._pruning = pruning
         self._reupload = reupload
         self._errands = Errands()
-        self._stopping = threading.Event()
+        self._doorbell = doorbell or Doorbell()
+        self._stopping = False
         self._seen: set[int] = set()
         self.turned_at = time.time()
         self._handlers: dict[str, Callable[[Request], Outcome]] = {
@@ -69,18 +77,19 @@ class Control:
 
     def stop(self) -> None:
         """Let ``run`` return, and end what is under way; it is begun anew at the next start."""
-        self._stopping.set()
+        self._stopping = True
+        self._doorbell.ring()
         self._errands.stop()
 
     def run(self) -> None:
         """Body of the control thread."""
-        while not self._stopping.is_set():
-            wait = PERIOD
+        while not self._stopping:
+            wait = self._doorbell.period
             try:
-                wait = BUSY_PERIOD if self.turn() else PERIOD
+                wait = BUSY_PERIOD if self.turn() else wait
             except StoreUnavailable as error:
                 log.error("control.store-unavailable", extra={"error": str(error)})
-            self._stopping.wait(wait)
+            self._doorbell.wait(wait)
 
     def turn(self) -> bool:
         """Look once at what is open. Whether something of it is still under way."""

@@ -22,6 +22,10 @@ SPELLINGS = {"TIMEOUT_STATUS": ("TIMEOUT_STATUS", "TIMOUT_STATUS")}
 """Names that users have in their files in more than one spelling; the first found counts."""
 
 
+class Misread(ValueError):
+    """The ``.env`` file or a folder in the settings cannot be made out; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class Found:
     """A value and where it came from."""
@@ -39,12 +43,20 @@ class Found:
 
 
 def read_env_file(path: Path = ENV_FILE) -> dict[str, str]:
-    """The variables of a ``.env`` file; none if there is no such file."""
-    if not path.is_file():
-        return {}
-    from dotenv import dotenv_values
+    """The variables of a ``.env`` file; none if there is no such file. Raises ``Misread``."""
+    try:
+        if not path.is_file():
+            return {}
+        from dotenv import dotenv_values
 
-    return {name: value for name, value in dotenv_values(path).items() if value is not None}
+        return {name: value for name, value in dotenv_values(path).items() if value is not None}
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise Misread(
+            f"The file {path} in the current folder cannot be read ({why}); let this account read it."
+        ) from None
+    except UnicodeDecodeError:
+        raise Misread(f"The file {path} is not UTF-8 text; save it as UTF-8.") from None
 
 
 def lookup(name: str, environ: Mapping[str, str], env_file: Mapping[str, str]) -> Found | None:
@@ -80,8 +92,23 @@ def value_of(name: str) -> str | None:
 
 
 def path_base() -> Path:
-    """The worker's folder, as the settings would give it."""
-    return Path(value_of("PATH_BASE") or DEFAULT_BASE).expanduser().absolute()
+    """The worker's folder, as the settings would give it. Raises ``Misread``."""
+    return folder_at(value_of("PATH_BASE") or DEFAULT_BASE)
+
+
+def folder_at(written: str | Path) -> Path:
+    """The absolute path of a folder as people write it (``~``, relative). Raises ``Misread``."""
+    try:
+        folder = Path(written).expanduser().absolute()
+    except (RuntimeError, OSError):
+        # This account has no home, '~name' names nobody, or the current folder was removed.
+        raise Misread(
+            f"Where {str(written)!r} is cannot be found out; set PATH_BASE to a path that begins with '/'."
+        ) from None
+    if "?" in str(folder):
+        # The database's address would end there, and two such folders would share one file.
+        raise Misread(f"The folder {str(folder)!r} has a '?' in its name; choose a PATH_BASE without.")
+    return folder
 
 
 def database_url() -> str:

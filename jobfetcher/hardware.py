@@ -1,5 +1,6 @@
 """What this machine has, and what of it is in use: memory, cores and GPUs. The only file that asks NVML."""
 
+import ctypes
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -10,6 +11,9 @@ from jobfetcher import cgroup
 from jobfetcher.units import MIB
 
 log = logging.getLogger(__name__)
+
+LIBRARY = "libnvidia-ml.so.1"
+"""What NVML is called. It comes with NVIDIA's driver."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +46,8 @@ class Hardware:
 class Machine:
     """Looks at this machine as often as one likes: the GPUs' driver stays open between two looks."""
 
-    def __init__(self) -> None:
-        self._driver = _Driver()
+    def __init__(self, library: str = LIBRARY) -> None:
+        self._driver = _Driver(library)
 
     def look(self) -> Hardware:
         """Ask the machine, within the limits of this process's cgroup. A broken driver is a warning."""
@@ -73,21 +77,48 @@ def gpus() -> tuple[Gpu, ...]:
         driver.close()
 
 
+def cards(gpus: tuple[Gpu, ...]) -> int:
+    """How many device files these GPUs have at least: the instances of a split one share its own."""
+    return len({"MIG" if gpu.uuid.startswith("MIG-") else gpu.uuid for gpu in gpus})
+
+
+@contextmanager
+def complaints() -> Iterator[list[str]]:
+    """Within the block, what a search for GPUs complains of is put into this list and not logged."""
+    heard = _Heard()
+    log.addHandler(heard)
+    passed_on, log.propagate = log.propagate, False
+    try:
+        yield heard.said
+    finally:
+        log.removeHandler(heard)
+        log.propagate = passed_on
+
+
+class _Heard(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        which = f"GPU {record.gpu}: " if hasattr(record, "gpu") else ""
+        self.said.append(f"{which}{getattr(record, 'error', record.getMessage())}")
+
+
 class _Driver:
     """NVML, opened at the first look that finds it and again after each trouble. Says each trouble once.
 
     Without a display, opening it can take a second for each GPU.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, library: str = LIBRARY) -> None:
+        self._library = library
         self._open = False
         self._troubles: dict[str, str] = {}
 
     def gpus(self) -> tuple[Gpu, ...]:
-        import pynvml  # takes as long to load as half of the worker: only where it is asked
-
         known, self._troubles = self._troubles, {}
-        found = self._found(pynvml)
+        found = self._found() if self._open or _is_there(self._library) else ()
         for what, error in self._troubles.items():
             if what not in known:
                 lost = {"gpu": int(what)} if what else {}
@@ -107,7 +138,9 @@ class _Driver:
             with suppress(pynvml.NVMLError):
                 pynvml.nvmlShutdown()
 
-    def _found(self, pynvml: Any) -> tuple[Gpu, ...]:
+    def _found(self) -> tuple[Gpu, ...]:
+        import pynvml  # a part of the worker's memory and of its start: only where there is a driver
+
         try:
             if not self._open:
                 pynvml.nvmlInit()
@@ -130,6 +163,15 @@ class _Driver:
         except pynvml.NVMLError as error:
             self._troubles[str(index)] = str(error)
             return []
+
+
+def _is_there(library: str) -> bool:
+    """Whether it can be loaded. Where it cannot this costs little, again and again."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _gpu(pynvml: Any, handle: Any, model: str, architecture: str) -> Gpu:
@@ -165,7 +207,7 @@ class GpuUsage:
     memory: int
     """MiB."""
     memory_used: int
-    """MiB."""
+    """MiB that processes use. What the driver keeps for itself is neither used nor free."""
     busy: int | None
     """Percent of the last moments."""
     celsius: int | None
@@ -203,7 +245,7 @@ def _all_usage(pynvml: Any) -> tuple[GpuUsage, ...]:
 def _usage(pynvml: Any, index: int) -> GpuUsage | None:
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        memory = _memory_in_use(pynvml, handle)
         name, uuid = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetUUID(handle)
     except pynvml.NVMLError:
         return None
@@ -213,3 +255,11 @@ def _usage(pynvml: Any, index: int) -> GpuUsage | None:
     with suppress(pynvml.NVMLError):
         celsius = int(pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
     return GpuUsage(str(uuid), str(name), memory.total // MIB, memory.used // MIB, busy, celsius)
+
+
+def _memory_in_use(pynvml: Any, handle: Any) -> Any:
+    """``total`` and ``used`` in bytes, as ``nvidia-smi`` has them; older drivers count their own part in."""
+    try:
+        return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
+    except pynvml.NVMLError:
+        return pynvml.nvmlDeviceGetMemoryInfo(handle)

@@ -44,6 +44,8 @@ class Ledger:
         self._places = places
         self._runs = runs
         self._lock = threading.Lock()
+        self._promised: dict[int, Job] = {}
+        """Jobs whose part is set aside, and about to be committed."""
 
     def free(self) -> Free | None:
         """What can be offered for one more job now; None: nothing useful."""
@@ -51,10 +53,25 @@ class Ledger:
             machine = self._look()
             return offered(machine, shared_out(machine, self._places, self._holders(), self._leaving()))
 
+    def promise(self, job: Job) -> Job:
+        """The job with what it will hold among its facts, to be committed with its next move.
+
+        Those who came before it and have yet to take their part have it set aside. Raises ``Paused``.
+        """
+        with self._lock:
+            self._promised.pop(job.key, None)
+            got = self._given(job)
+            promised = job.with_facts(share=got.share, gpus=got.gpus)
+            if self._places > 1:
+                self._promised[job.key] = promised
+        failpoint("share.promised")
+        log.info("share.taken", extra={**got.share.model_dump(), "gpus": got.gpus})
+        return promised
+
     def hold(self, job: Job) -> Job:
         """The job with what it holds among its facts, committed; see ``states.ports.Tools.hold``.
 
-        Those who came before it and have yet to take their part have it set aside. Raises ``Paused``.
+        Others are set aside as in ``promise``. Raises ``Paused``.
         """
         if job.facts.run is not None:
             return job
@@ -63,9 +80,7 @@ class Ledger:
             got = self._given(job)
             if had == got:
                 return job
-            failpoint("share.before-commit")
             noted = self._store.note(job.with_facts(share=got.share, gpus=got.gpus))
-        failpoint("share.committed")
         log.info("share.taken", extra={**got.share.model_dump(), "gpus": got.gpus})
         return noted
 
@@ -81,7 +96,13 @@ class Ledger:
 
     def _holders(self) -> list[Job]:
         """Live jobs, oldest first. Alone on its machine a job need not ask for others."""
-        return holders(self._store.live()) if self._places > 1 else []
+        if self._places == 1:
+            return []
+        live = self._store.live()
+        versions = {job.key: job.version for job in live}
+        # A job that has moved since has its part on record, or will not have it.
+        self._promised = {k: job for k, job in self._promised.items() if versions.get(k) == job.version}
+        return holders(self._promised.get(job.key, job) for job in live)
 
     def _leaving(self) -> list[Job]:
         """Jobs that have ended while their container may still run: it has been told to stop, or will be."""

@@ -98,6 +98,7 @@ class LiveStatus:
             "runner": self.runner,
             "api": {"url": self.api_url, **self.api.as_dict()},
             "engine": self.engine.as_dict(),
+            "database": {"full": self.store.reserve.full},
             "hardware": asdict(self.hardware),
             "offered": self.offered().model_dump(),
             "places": self.places,
@@ -153,10 +154,12 @@ class Clerk:
     def _run(self) -> None:
         while not self._stopping.is_set():
             self._changed.clear()
+            soonest = time.monotonic() + BUSY_SECONDS
             self.write()
             self._status.board.tell()
-            if not self._stopping.wait(BUSY_SECONDS) and not self._status.board.busy():
-                self._changed.wait(HEARTBEAT_SECONDS - BUSY_SECONDS)
+            if not self._status.board.busy():
+                self._changed.wait(HEARTBEAT_SECONDS)
+            self._stopping.wait(max(0.0, soonest - time.monotonic()))
 
     def write(self) -> None:
         """Write the file now. A disk that is full is no reason to stop, and is told once."""

@@ -1,7 +1,8 @@
 """Logging: one constant event name plus fields; readable on a terminal, JSON lines elsewhere.
 
 Everything logged while a thread works for a job carries that job's id (see ``about``). Registered
-secrets and the query strings of URLs are masked in every line.
+secrets and the query strings of URLs are masked in every line, and control characters are escaped: what
+jobs name must neither command a terminal nor look like a line of ours.
 """
 
 import json
@@ -16,6 +17,7 @@ from types import MappingProxyType
 from typing import TextIO
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+LINES = "\n\t"
 _QUERY = re.compile(r"(https?://[^\s?'\"<>]+)\?[^\s'\"<>)]+")
 _job: ContextVar[Mapping[str, object]] = ContextVar("job", default=MappingProxyType({}))
 
@@ -35,12 +37,24 @@ def now(**fields: object) -> None:
     _job.set({**_job.get(), **fields})
 
 
+def tame(text: str, keep: str = "") -> str:
+    """``text`` with an escape as in JSON for each control character that is not in ``keep``."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else json.dumps(c)[1:-1] for c in text)
+
+
+def _written(secret: str) -> tuple[str, str, str]:
+    """What the secret looks like in a line of either format."""
+    return secret, tame(secret), tame(json.dumps(secret, ensure_ascii=False)[1:-1])
+
+
 class Masked(logging.Formatter):
     """Base of both formats: collects the fields, hides the secrets."""
 
     def __init__(self, secrets: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._secrets = tuple(secret for secret in secrets if secret)
+        self._secrets = tuple({form for secret in secrets if secret for form in _written(secret)})
 
     def mask(self, text: str) -> str:
         for secret in self._secrets:
@@ -58,8 +72,10 @@ class Human(Masked):
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
         fields = " ".join(f"{k}={v}" for k, v in self.fields(record).items())
-        line = f"{time} {record.levelname:<7} {record.getMessage()}  {fields}".rstrip()
-        return self.mask(f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line)
+        line = tame(f"{time} {record.levelname:<7} {record.getMessage()}  {fields}".rstrip())
+        if record.exc_info:
+            line = f"{line}\n{tame(self.formatException(record.exc_info), keep=LINES)}"
+        return self.mask(line)
 
 
 class Json(Masked):
@@ -74,7 +90,7 @@ class Json(Masked):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return self.mask(json.dumps(line, default=str, ensure_ascii=False))
+        return self.mask(tame(json.dumps(line, default=str, ensure_ascii=False)))
 
 
 def configure(level: str, style: str, secrets: tuple[str, ...] = (), stream: TextIO = sys.stderr) -> None:

@@ -6,11 +6,12 @@ one stop signal per job.
 """
 
 import logging
+import math
 import random
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 
 from jobfetcher.api.errors import ApiError, Invalid, NotFound, ServerError, TooManyRequests
@@ -18,7 +19,7 @@ from jobfetcher.api.retries import Backoff
 from jobfetcher.failpoints import failpoint
 from jobfetcher.logs import about
 from jobfetcher.pace import Random, Rhythm
-from persistence.errors import StoreUnavailable
+from persistence.errors import StoreUnavailable, StoreUnusable
 from persistence.store import SqlStore
 from states.errors import JobGone
 from states.job import ApiStatus, Job, StatusUpdate
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 ASK_AFTER = 3
 """Consecutive 5xx answers for one job after which its status is asked for: for a job that was deleted
 the API answers PUT with 500 for ever, and only ``GET status`` says 404."""
+CATCH_UP_SECONDS = 0.5
+"""How long it may take until it is on disk that the API has heard a status which more will follow."""
 BEAT_SECONDS = 60.0
 """The thread comes round at least so often, however long it has to wait: others look whether it does."""
 
@@ -79,6 +82,7 @@ class Reporter:
         self._random = random
         self._lines: dict[int, _Line] = {}
         self._confirmed: set[int] = set()
+        self._catch_up_at = math.inf
         self.turned_at = time.time()
         """When the thread last came round, in seconds since the epoch."""
         self._changed = threading.Condition()
@@ -114,6 +118,10 @@ class Reporter:
                 self._changed.wait(timeout=30)
         stop.check()
 
+    def confirmed(self, job: Job) -> bool:
+        """Whether the API has acknowledged this job since this process started."""
+        return job.key in self._confirmed
+
     def run(self) -> None:
         """Body of the reporter's thread."""
         while not self._stopping:
@@ -127,26 +135,32 @@ class Reporter:
                 if not self._woken and not self._stopping:
                     self._changed.wait(timeout=min(wait, BEAT_SECONDS))
                 self._woken = False
+        with suppress(StoreUnavailable, StoreUnusable):
+            self._store.catch_up()
 
     def turn(self) -> float:
         """Send what is due. Returns the seconds until something is due again."""
         unsent = {update.job_key: update for update in self._store.unsent()}
-        for update in unsent.values():
-            self._send(update)
+        left = {key for key, update in unsent.items() if not self._send(update)}
         for key, line in list(self._lines.items()):
             if key not in unsent and line.keep_alive_at is not None:
                 self._keep_alive(key, line)
-        return self._seconds_to_next({update.job_key for update in self._store.unsent()})
+        if self._catch_up_at <= self._clock():
+            self._store.catch_up()
+        if any(update.followed and key not in left for key, update in unsent.items()):
+            return 0.0
+        return self._seconds_to_next(left)
 
     def _seconds_to_next(self, unsent: set[int]) -> float:
         now = self._clock()
+        self._catch_up_at = self._catch_up_at if self._store.is_behind else math.inf
         due = [self._line(key).retry_at for key in unsent if key in self._lines]
         due += [
             max(line.keep_alive_at, line.retry_at)
             for key, line in self._lines.items()
             if line.keep_alive_at is not None and key not in unsent
         ]
-        return max(0.0, min(due, default=now + self._interval) - now)
+        return max(0.0, min(*due, self._catch_up_at, now + self._interval) - now)
 
     def _line(self, key: int, job_id: str = "") -> _Line:
         with self._changed:
@@ -155,24 +169,35 @@ class Reporter:
                 self._lines[key] = _Line(job_id, rhythm, status_backoff(self._random))
             return self._lines[key]
 
-    def _send(self, update: StatusUpdate) -> None:
+    def _send(self, update: StatusUpdate) -> bool:
+        """Whether the API has acknowledged it."""
         line = self._line(update.job_key, update.job_id)
         if line.retry_at > self._clock():
-            return
-        with _about(self._store.get(update.job_key)):
-            self._tell(update, line)
+            return False
+        with about(job_id=update.job_id):
+            return self._tell(update, line)
 
-    def _tell(self, update: StatusUpdate, line: _Line) -> None:
+    def _tell(self, update: StatusUpdate, line: _Line) -> bool:
         failpoint(f"report.before-{update.status}")
         if not self._put(update.job_key, line, update.status, update.detail):
-            return
+            return False
         failpoint(f"report.after-{update.status}")
-        self._store.mark_sent(update)
+        self._mark(update)
         log.info("status.reported", extra={"job_id": update.job_id, "status": str(update.status)})
         self._acknowledged(update.job_key, line)
-        if update.status.rank == ApiStatus.FINISHED.rank:
+        if _is_last(update):
             self._forget(update.job_key)
             self._on_reported()
+        return True
+
+    def _mark(self, update: StatusUpdate) -> None:
+        """Only the last one may not be heard twice. Marks of the others go along with their job's next write,
+        if there is one soon."""
+        if _is_last(update):
+            self._store.mark_sent(update)
+        else:
+            self._store.acknowledged(update)
+            self._catch_up_at = min(self._catch_up_at, self._clock() + CATCH_UP_SECONDS)
 
     def _keep_alive(self, key: int, line: _Line) -> None:
         if max(line.keep_alive_at or 0.0, line.retry_at) > self._clock():
@@ -247,6 +272,10 @@ class Reporter:
         with self._changed:
             self._lines.pop(key, None)
             self._confirmed.discard(key)
+
+
+def _is_last(update: StatusUpdate) -> bool:
+    return update.status.rank == ApiStatus.FINISHED.rank
 
 
 def _about(job: Job) -> AbstractContextManager[None]:

@@ -7,12 +7,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from jobfetcher.environment import DEFAULT_BASE, Found, lookup, read_env_file
+from jobfetcher.environment import DEFAULT_BASE, Found, Misread, folder_at, lookup, read_env_file
+
+_WRONG = "The settings are not complete or not valid:"
+_WHERE = "Set them as environment variables or in the file .env (see .env.example)."
 
 
 class SettingsError(Exception):
@@ -49,7 +53,10 @@ class Settings(BaseSettings):
         "private", description="IPC namespace of job containers; host is what the existing worker used."
     )
     shm_size: int | None = Field(
-        None, gt=0, description="MiB of /dev/shm in a job container; default: half the memory, at most 8192."
+        None,
+        gt=0,
+        le=2**24,
+        description="MiB of /dev/shm in a job container; default: half the memory, at most 8192.",
     )
     network: str | None = Field(None, description="Docker network of job containers; default: the engine's.")
     allowed_images: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -71,7 +78,12 @@ class Settings(BaseSettings):
     keep_jobs: float = Field(
         0, ge=0, description="Hours that the files of an ended, reported job stay on this machine."
     )
-    transfer_connections: int = Field(8, ge=1, le=64, description="Files moved side by side.")
+    transfer_connections: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Files moved side by side; a large input that comes slowly takes those left over.",
+    )
     upload_container_log: bool = Field(
         True, description="Upload the container's own output as container.log."
     )
@@ -98,9 +110,29 @@ class Settings(BaseSettings):
     @field_validator("api_url")
     @classmethod
     def _is_http(cls, url: str) -> str:
-        if not url.startswith(("http://", "https://")):
+        scheme, colon, rest = url.partition(":")
+        if scheme.lower() not in ("http", "https") or not rest.startswith("//"):
             raise ValueError("must start with http:// or https://")
-        return url.rstrip("/")
+        if not _names_a_host(url):
+            raise ValueError("names no host, or has a character that no address has")
+        if set(rest) & set("@?#"):
+            raise ValueError("must be nothing but an address: no account, no '?', no '#'")
+        return f"{scheme.lower()}{colon}{rest.rstrip('/')}"
+
+    @field_validator("access_token")
+    @classmethod
+    def _is_token(cls, token: SecretStr | None) -> SecretStr | None:
+        text = token.get_secret_value() if token else ""
+        if not (text.isascii() and text.isprintable()) or " " in text:
+            raise ValueError("has a blank, a line break or a letter that no token has; copy it again")
+        return token
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_file(cls, url: str) -> str:
+        if not url.startswith("sqlite:///") or url == "sqlite:///":
+            raise ValueError("must name a SQLite file, as sqlite:////folder/file.db does")
+        return url
 
     @field_validator("log_level", mode="before")
     @classmethod
@@ -120,7 +152,7 @@ class Settings(BaseSettings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: dict[str, Any]) -> dict[str, Any]:
-        base = Path(values.get("path_base") or DEFAULT_BASE).expanduser().absolute()
+        base = folder_at(values.get("path_base") or DEFAULT_BASE)
         values["path_base"] = base
         values["database_url"] = values.get("database_url") or f"sqlite:///{base / 'jobfetcher.db'}"
         return values
@@ -131,6 +163,12 @@ class Settings(BaseSettings):
             raise ValueError("set ACCESS_TOKEN, or both USERNAME and PASSWORD")
         return self
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The values that must not be shown."""
+        given = (self.access_token, self.password)
+        return tuple(secret.get_secret_value() for secret in given if secret is not None)
+
 
 def find(environ: Mapping[str, str], env_file: Mapping[str, str]) -> dict[str, Found]:
     """Every setting that is given, by field name, with where it came from."""
@@ -140,9 +178,11 @@ def find(environ: Mapping[str, str], env_file: Mapping[str, str]) -> dict[str, F
 
 def load(environ: Mapping[str, str] | None = None, env_file: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process. Raises ``SettingsError`` with one readable message."""
-    found = find(
-        os.environ if environ is None else environ, read_env_file() if env_file is None else env_file
-    )
+    try:
+        file = read_env_file() if env_file is None else env_file
+    except Misread as error:
+        raise SettingsError("\n".join([_WRONG, f"  {error}", _WHERE])) from None
+    found = find(os.environ if environ is None else environ, file)
     try:
         return Settings(**{name: item.value for name, item in found.items()})  # type: ignore[arg-type]  # pydantic reads the strings
     except ValidationError as error:
@@ -150,20 +190,29 @@ def load(environ: Mapping[str, str] | None = None, env_file: Mapping[str, str] |
 
 
 def _explain(error: ValidationError, found: Mapping[str, Found]) -> str:
-    lines = ["The settings are not complete or not valid:"]
+    lines = [_WRONG]
     for item in error.errors(include_url=False, include_input=False):
         name = str(item["loc"][0]) if item["loc"] else ""
         lines.append(f"  {_complaint(name, item['type'], item['msg'], found.get(name))}")
-    lines.append("Set them as environment variables or in the file .env (see .env.example).")
+    lines.append(_WHERE)
     return "\n".join(lines)
 
 
 def _complaint(name: str, kind: str, message: str, found: Found | None) -> str:
-    text = message.removeprefix("Value error, ").removeprefix("Input should be ")
+    text = message.removeprefix("Value error, ").replace("Input should be ", "must be ")
+    text = text.partition(", unable to ")[0]
     if not name:
-        return text[:1].upper() + text[1:] + "."
+        return text[:1].upper() + text[1:].rstrip(".") + "."
     field: FieldInfo = Settings.model_fields[name]
     if kind == "missing":
         return f"{name.upper()} is missing. {field.description}"
     where = found.origin if found else name.upper()
     return f"{where}: {text}. {field.description}"
+
+
+def _names_a_host(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:
+        return False

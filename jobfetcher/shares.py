@@ -183,7 +183,7 @@ def _amount(wanted: int | None, scale: int, whole: int, part: int, free: int, un
 
 
 def _asks_for_gpu(wanted: HardwareSpec) -> bool:
-    return bool(wanted.gpu_model or wanted.gpu_archi or wanted.gpu_mem)
+    return bool(wanted.gpu_model or wanted.gpu_archi) or (wanted.gpu_mem or 0) > 0
 
 
 def _fits(gpu: Gpu, wanted: HardwareSpec) -> bool:

@@ -8,7 +8,7 @@ tried again at the next sweep. Containers go at once; folders once nothing has h
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from jobfetcher.failpoints import failpoint
@@ -21,10 +21,14 @@ from states.ports import Runner
 
 log = logging.getLogger(__name__)
 
+TOGETHER_SECONDS = 0.05
+"""A job's end and the news that it is reported come one after the other: one sweep for both."""
+
 
 class Sweeper:
     """``period`` is the number of seconds between sweeps nobody asked for; ``grace`` is what a container
-    of a job that is no longer ours gets to end by itself; ``keep`` is how long a folder stays."""
+    of a job that is no longer ours gets to end by itself; ``keep`` is how long a folder stays; ``after`` is
+    called after each sweep: there may be room again."""
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Sweeper:
         grace: float = 10,
         period: float = 60,
         keep: float = 0,
+        after: Callable[[], object] = lambda: None,
     ) -> None:
         self._store = store
         self._runner = runner
@@ -41,6 +46,7 @@ class Sweeper:
         self._grace = grace
         self._period = period
         self._keep = keep
+        self._after = after
         self.turned_at = time.time()
         """When the thread last came round, in seconds since the epoch."""
         self._woken = threading.Event()
@@ -64,20 +70,25 @@ class Sweeper:
             self.turned_at = time.time()
             self._woken.clear()
             self.sweep()
-            self._woken.wait(self._period)
+            if self._woken.wait(self._period) and not self._stopping:
+                time.sleep(TOGETHER_SECONDS)
 
     def sweep(self) -> None:
         """One sweep. Never raises for what could not be removed. Safe from any thread."""
         with self._sweeping:
-            try:
-                stuck = self._sweep_runs()
-                for job in self._store.sweepable(keep_seconds=self._keep):
-                    if job.run_name not in stuck:
-                        self.remove_folder(job)
-            except (Paused, StoreUnavailable) as error:
-                log.warning("sweep.postponed", extra={"reason": str(error)})
-            except Exception:
-                log.exception("sweep.failed")
+            for part in (self._sweep, self._after):
+                try:
+                    part()
+                except (Paused, StoreUnavailable) as error:
+                    log.warning("sweep.postponed", extra={"reason": str(error)})
+                except Exception:
+                    log.exception("sweep.failed")
+
+    def _sweep(self) -> None:
+        stuck = self._sweep_runs()
+        for job in self._store.sweepable(keep_seconds=self._keep):
+            if job.run_name not in stuck:
+                self.remove_folder(job)
 
     def unclaimed(self) -> list[str]:
         """Names of the runs that no live job claims. Raises ``Paused`` while the engine is away."""
@@ -86,14 +97,16 @@ class Sweeper:
         claimed = {job.run_name for job in self._store.live() if not job.gone}
         return [name for name in runs if name not in claimed]
 
-    def remove_run(self, name: str) -> bool:
-        """Stop a run and remove it. Whether it is gone; one that stays must not keep the others."""
+    def remove_run(self, name: str, has_ended: bool = False) -> bool:
+        """Stop a run, unless it has ended, and remove it. Whether it is gone; one that stays must not keep
+        the others."""
         if self._stopping:
             return False
         self.turned_at = time.time()
         failpoint("sweep.before-remove")
         try:
-            self._runner.stop(name, self._grace)
+            if not has_ended:
+                self._runner.stop(name, self._grace)
             self._runner.remove(name)
         except Paused as stuck:
             log.warning("sweep.run-stays", extra={"run": name, "reason": str(stuck)})
@@ -130,7 +143,9 @@ class Sweeper:
 
     def _sweep_runs(self) -> set[str]:
         """Names of the runs that should have gone and stay for now."""
-        return {name for name in self.unclaimed() if not self.remove_run(name)}
+        names = self.unclaimed()
+        ended = {job.run_name for job in self._store.unswept() if job.facts.exit} if names else set()
+        return {name for name in names if not self.remove_run(name, name in ended)}
 
     def _discard(self, job: Job) -> None:
         try:

@@ -15,7 +15,7 @@ from jobfetcher.status.health import Live, Status, alive
 
 log = logging.getLogger(__name__)
 
-PERIOD = 5.0
+PERIOD = 10.0
 """Seconds between two looks at what the worker does, at most."""
 
 

@@ -3,9 +3,9 @@
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from jobfetcher.stop import StopSignal
 from states.errors import Paused
@@ -18,6 +18,23 @@ STUMBLE_SECONDS = 0.5
 """First wait after an unexpected error; it doubles with each attempt."""
 
 
+class Sharing(Protocol):
+    """Who gives jobs their parts of the machine: the ledger."""
+
+    def promise(self, job: Job) -> Job: ...
+    def hold(self, job: Job) -> Job: ...
+
+
+class Unshared:
+    """A job has whatever the machine gives."""
+
+    def promise(self, job: Job) -> Job:
+        return job
+
+    def hold(self, job: Job) -> Job:
+        return job
+
+
 @dataclass(frozen=True)
 class JobTools:
     """Implements ``states.ports.Tools``."""
@@ -28,33 +45,46 @@ class JobTools:
     lease: Lease
     store: Store
     stop: StopSignal
-    hold: Callable[[Job], Job] = lambda job: job
-    """``Ledger.hold``; without it a job has whatever the machine gives."""
+    share: Sharing = field(default_factory=Unshared)
+    """The ledger; without one a job has whatever the machine gives."""
 
     def together(self, first: Callable[[Stop], object], second: Callable[[Stop], object]) -> None:
-        """Run both side by side, each in a thread with a stop signal of its own.
+        """Run both side by side, with a stop signal of their own; the first one in another thread.
 
         ``Paused`` on one side lets the other finish (a pull that took an hour is worth keeping); any
         other error ends it early.
         """
         stop = StopSignal()
-        with (
-            self.stop.interrupts(lambda: stop.set(self.stop.reason or "shutdown", self.stop.detail)),
-            ThreadPoolExecutor(2, thread_name_prefix=threading.current_thread().name) as pool,
-        ):
-            futures = [pool.submit(copy_context().run, work, stop) for work in (first, second)]
-            for future in as_completed(futures):
-                if (error := future.exception()) and not isinstance(error, Paused):
+        errors: list[BaseException] = []
+
+        def side(work: Callable[[Stop], object]) -> None:
+            try:
+                work(stop)
+            except BaseException as error:  # raised below, in the job's own thread
+                errors.append(error)
+                if not isinstance(error, Paused):
                     stop.set("shutdown")
-                    raise error
-        for future in futures:
-            future.result()
+
+        name = f"{threading.current_thread().name} beside"
+        beside = threading.Thread(target=copy_context().run, args=(side, first), name=name, daemon=True)
+        with self.stop.interrupts(lambda: stop.set(self.stop.reason or "shutdown", self.stop.detail)):
+            beside.start()
+            side(second)
+            beside.join()
+        if errors:
+            raise next((error for error in errors if not isinstance(error, Paused)), errors[0])
+
+    def promise(self, job: Job) -> Job:
+        return self.share.promise(job)
+
+    def hold(self, job: Job) -> Job:
+        return self.share.hold(job)
 
     def note(self, job: Job) -> Job:
         return self.store.note(job)
 
-    def settle(self, job: Job) -> None:
-        self.store.forgive(job)
+    def settle(self, job: Job) -> Job:
+        return self.store.settle(job)
 
     def stumbled(self, job: Job, error: Exception) -> None:
         log.error("job.stumbled", exc_info=error, extra={"state": str(job.state), "attempt": job.attempts})

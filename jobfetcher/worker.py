@@ -204,7 +204,7 @@ class Worker:
         specs = self.intake.api.fetch_jobs(offer, limit=1)
         failpoint("fetch.answered")
         self._give_up_earlier(specs)
-        for job in self.store.add_all(specs):
+        for job in self.store.add_all(specs) if specs else ():
             failpoint("fetch.committed")
             log.info("job.fetched", extra={"job_id": job.id, "image": job.spec.handler.image_url})
             if job.state not in TERMINAL:

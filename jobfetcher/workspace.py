@@ -6,6 +6,7 @@ is open to all; the one around it lets nobody of this machine in but the worker.
 """
 
 import fnmatch
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -90,3 +91,17 @@ def _make_open(folder: Path) -> None:
     """Make a folder that every user may write into. Before the run only: a job could put a link there."""
     folder.mkdir(exist_ok=True)
     folder.chmod(0o777)
+
+
+def worker_id(folder: Path) -> str:
+    """This state folder's own name, made at its first use: it scopes containers and jobs to this worker.
+
+    It lies beside the database and not in it, so that containers are still known as ours if the
+    database is lost.
+    """
+    file = folder / "worker-id"
+    if not file.exists():
+        draft = folder / "worker-id.new"
+        draft.write_text(f"{secrets.token_hex(4)}\n")
+        draft.replace(file)
+    return file.read_text().strip()

@@ -5,6 +5,10 @@ class StoreUnavailable(Exception):
     """Nothing was written; try again later. The message says what to free or unlock."""
 
 
+class StoreFull(StoreUnavailable):
+    """There is no room on the database's disk."""
+
+
 class StoreUnusable(Exception):
     """Stop: trying again cannot help. The file is left as it was; the message says what to do with it."""
 

@@ -1,11 +1,13 @@
 """Between the values of ``states`` and the columns of the tables."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Row
 
 from states.job import ApiStatus, Facts, Job, JobState, StatusUpdate, Trigger
+from states.ports import StoredFile
 from states.spec import JobSpec
 
 
@@ -47,10 +49,16 @@ def refreshed(job: Job, row: Row[Any]) -> Job:
     return job.model_copy(update=changes)
 
 
-def update_from(row: Row[Any]) -> StatusUpdate:
-    """A status for the API."""
-    status = ApiStatus(row.status)
-    return StatusUpdate(id=row.id, job_key=row.job_key, job_id=row.api_id, status=status, detail=row.detail)
+def update_from(row: Row[Any], followed: bool = False) -> StatusUpdate:
+    """A status for the API; ``followed``: another one of its job waits behind it."""
+    return StatusUpdate(
+        id=row.id,
+        job_key=row.job_key,
+        job_id=row.api_id,
+        status=ApiStatus(row.status),
+        detail=row.detail,
+        followed=followed,
+    )
 
 
 def new_job(worker: str, spec: JobSpec, delivery: int, now: float) -> dict[str, object]:
@@ -85,6 +93,11 @@ def move(before: Job, after: Job, because: Trigger, now: float) -> dict[str, obj
     detail = plain(after.facts.detail) if wrong else ""
     source, attempts = before.state.value, before.attempts
     return _move(after, source=source, because=because.value, attempts=attempts, at=now, detail=detail)
+
+
+def file_rows(job: Job, files: Iterable[StoredFile]) -> list[dict[str, object]]:
+    """The rows of the job's files that were whole when it was last written."""
+    return [{"job_key": job.key, "at": job.updated_at, **file.model_dump()} for file in files]
 
 
 def _move(job: Job, **columns: object) -> dict[str, object]:

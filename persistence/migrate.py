@@ -1,19 +1,28 @@
 """The database file on start: made if there is none, brought up to date if it is older, else refused.
 
-Alembic takes longer to import than a worker to start, so it is loaded only where something is to be done.
+Alembic takes longer to import than a worker to start, and stays in its memory: it is loaded only where a file
+is older. A new one is made as the schema wants it, which comes to the same.
 """
 
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+
+from sqlalchemy import Connection
 
 from persistence import readonly
 from persistence.engine import translating, writing_engine
 from persistence.errors import StoreUnusable
 from persistence.path import backup_suffix, beside, path_of
+from persistence.schema import metadata
 from persistence.upkeep import back_up, make_private, put_in_place
 from persistence.version import HEAD
 
 _SCRIPTS = Path(__file__).parent / "migrations"
+_REVISIONS = (
+    "CREATE TABLE alembic_version "
+    "(version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))"
+)
 
 
 def upgrade(url: str, revision: str = HEAD) -> Path:
@@ -51,7 +60,10 @@ def _create(path: Path, revision: str) -> None:
     _set_aside_orphan(path)
     new = beside(path, ".new")
     make_private(new)
-    _migrate(new, revision)
+    if revision == HEAD:
+        _lay_out(new)
+    else:
+        _migrate(new, revision)
     put_in_place(new, path)
 
 
@@ -62,16 +74,30 @@ def _set_aside_orphan(path: Path) -> None:
         beside(path, "-wal").replace(beside(path, "-wal.orphan"))
 
 
+def _lay_out(path: Path) -> None:
+    """Give an empty file the schema, and note which revision that is as Alembic would."""
+    with _transaction(path) as connection:
+        metadata.create_all(connection)
+        connection.exec_driver_sql(_REVISIONS)
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
+
+
 def _migrate(path: Path, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    with _transaction(path) as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+@contextmanager
+def _transaction(path: Path) -> Iterator[Connection]:
     engine = writing_engine(path, readonly.BUSY_SECONDS, wal=False)
     try:
         with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            yield connection
     finally:
         engine.dispose()

@@ -9,12 +9,12 @@ import sqlite3
 from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from persistence import readonly
+from persistence.closing import Closing
 from persistence.errors import StoreUnusable
-from persistence.explain import explaining
+from persistence.explain import explaining, not_json
 from persistence.rows import FileRow, JobRow, MoveRow, OutboxRow
 from persistence.version import HEAD
 
@@ -51,20 +51,12 @@ FLAGS = "SELECT DISTINCT name FROM flags"
 COUNTS = "SELECT state, count(*) FROM jobs GROUP BY state ORDER BY state"
 
 
-class Reader:
+class Reader(Closing):
     """Every call reads anew. Use it as a context manager, from one thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connect()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         self._connection.close()
@@ -79,11 +71,11 @@ class Reader:
         where = " WHERE updated_at >= ?"
         where += "" if states is None else f" AND state IN ({', '.join('?' for _ in wanted)})"
         values = (since or 0.0, *wanted, -1 if limit is None else limit)
-        return [_job(row) for row in self._query(f"{JOBS}{where} ORDER BY key DESC LIMIT ?", *values)]
+        return self._jobs(f"{JOBS}{where} ORDER BY key DESC LIMIT ?", *values)
 
     def job(self, api_id: str) -> list[JobRow]:
         """Every lease of the API's job ``api_id``, newest first."""
-        return [_job(row) for row in self._query(f"{JOBS} WHERE api_id = ? ORDER BY key DESC", api_id)]
+        return self._jobs(f"{JOBS} WHERE api_id = ? ORDER BY key DESC", api_id)
 
     def moves(self, key: int) -> list[MoveRow]:
         """The job's history, oldest first."""
@@ -105,14 +97,14 @@ class Reader:
         """The jobs that have not ended, oldest first, each with when it came into its state (seconds since
         the epoch). Of their specifications only the image is there.
         """
-        return [(row[0], _job(row[1:])) for row in self._query(AT_WORK)]
+        return [(row[0], self._job(row[1:])) for row in self._query(AT_WORK)]
 
     def lately_ended(self, limit: int) -> list[tuple[float, JobRow]]:
         """The jobs that ended last, the latest first, each with when (seconds since the epoch).
 
         Of their specifications only the image is there.
         """
-        return [(row[0], _job(row[1:])) for row in self._query(LATELY_ENDED, limit)]
+        return [(row[0], self._job(row[1:])) for row in self._query(LATELY_ENDED, limit)]
 
     def files(self, key: int) -> list[FileRow]:
         """The job's files that are whole."""
@@ -125,6 +117,17 @@ class Reader:
     def flags(self) -> set[str]:
         """What stays true of the worker over its restarts (``draining``)."""
         return {name for (name,) in self._query(FLAGS)}
+
+    def _jobs(self, statement: str, *values: object) -> list[JobRow]:
+        return [self._job(row) for row in self._query(statement, *values)]
+
+    def _job(self, row: tuple[Any, ...]) -> JobRow:
+        values = dict(zip((field.name for field in fields(JobRow)), row, strict=True))
+        try:
+            spec, facts = (dict(json.loads(values[name])) for name in ("spec", "facts"))
+        except (ValueError, TypeError) as error:
+            raise not_json(self._path) from error
+        return JobRow(**{**values, "gone": bool(values["gone"]), "spec": spec, "facts": facts})
 
     def _query(self, statement: str, *values: object) -> list[Any]:
         if self._frozen and (readonly.at_work(self._path) or readonly.stamp(self._path) != self._stamp):
@@ -159,11 +162,5 @@ def _check(revision: str, path: Path) -> None:
     if revision != HEAD:
         raise StoreUnusable(
             f"The database {path} was written by an older JobFetcher (its schema is {revision}, this version "
-            f"reads {HEAD}); start the worker once to bring it up to date."
+            f"reads {HEAD}); start the worker once or run 'jobfetcher db upgrade'."
         )
-
-
-def _job(row: tuple[Any, ...]) -> JobRow:
-    values = dict(zip((field.name for field in fields(JobRow)), row, strict=True))
-    parsed = {"gone": bool(values["gone"]), "spec": json.loads(values["spec"])}
-    return JobRow(**{**values, **parsed, "facts": json.loads(values["facts"])})

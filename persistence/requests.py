@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from persistence import readonly
+from persistence.closing import Closing
 from persistence.errors import StoreUnavailable, StoreUnusable
 from persistence.explain import explaining
 from persistence.version import HEAD
@@ -72,7 +72,7 @@ class Effect:
 NOTHING_ELSE = Effect()
 
 
-class _Connection:
+class _Connection(Closing):
     """One connection that writes; any thread may use it."""
 
     def __init__(self, path: Path, busy_seconds: float, clock: Callable[[], float]) -> None:
@@ -96,14 +96,6 @@ class _Connection:
         except BaseException:
             self._connection.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Waits for a write in progress."""
@@ -212,5 +204,5 @@ def _check(revision: str, path: Path) -> None:
     if revision != HEAD:
         raise StoreUnusable(
             f"The database {path} was written by an older JobFetcher (its schema is {revision}, this version "
-            f"writes {HEAD}); start the worker once to bring it up to date."
+            f"writes {HEAD}); start the worker once or run 'jobfetcher db upgrade'."
         )

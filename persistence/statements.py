@@ -43,6 +43,7 @@ BEGIN = _guarded(attempts=jobs.c.attempts + 1)
 FORGIVE = _guarded(attempts=func.max(jobs.c.attempts - 1, 0))
 PROGRESS = _guarded(attempts=0)
 NOTE = _guarded(facts=bindparam("new_facts"))
+SETTLE = _guarded(facts=bindparam("new_facts"), attempts=func.max(jobs.c.attempts - 1, 0))
 MOVE = _guarded(
     version=jobs.c.version + 1,
     state=bindparam("new_state"),
@@ -133,20 +134,25 @@ UNREPORTED = (
 REPORTED = select(jobs.c.key).where(jobs.c.key == bindparam("of_key"), IS_ENDED, _HEARD)
 
 _UPDATES = select(outbox.c.id, outbox.c.job_key, jobs.c.api_id, outbox.c.status, outbox.c.detail).join(jobs)
+_QUEUES = (
+    select(func.min(outbox.c.id).label("first"), func.max(outbox.c.id).label("last"))
+    .where(_UNSENT)
+    .group_by(outbox.c.job_key)
+    .subquery()
+)
 UNSENT = (
-    _UPDATES.where(
-        _OURS,
-        ~jobs.c.gone,
-        outbox.c.id.in_(select(func.min(outbox.c.id)).where(_UNSENT).group_by(outbox.c.job_key)),
-    )
+    _UPDATES.add_columns(_QUEUES.c.last)
+    .join(_QUEUES, outbox.c.id == _QUEUES.c.first)
+    .where(_OURS, ~jobs.c.gone)
     .order_by(outbox.c.id)
     .limit(bindparam("at_most"))
 )
 NEXT_UNSENT = (
     _UPDATES.where(outbox.c.job_key == bindparam("of_key"), _UNSENT, ~jobs.c.gone)
     .order_by(outbox.c.id)
-    .limit(1)
+    .limit(2)
 )
+"""The first of them may be acknowledged already (``SqlStore.acknowledged``), and no other."""
 _ITS_JOB = select(jobs.c.key).where(jobs.c.key == outbox.c.job_key, _OURS, ~jobs.c.gone)
 COUNT_UNSENT = select(func.count()).select_from(outbox).where(_UNSENT, _ITS_JOB.exists())
 ANY_UNSENT = select(outbox.c.id).where(outbox.c.job_key == bindparam("of_key"), _UNSENT).limit(1)

@@ -8,17 +8,18 @@ One connection writes, for one thread at a time, and calls that come together sh
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Update
 
 from persistence import statements as sql
+from persistence.closing import Closing
 from persistence.engine import reading_engine, translating, writing_engine
 from persistence.errors import StoreUnusable
 from persistence.images import PulledImages
 from persistence.mapping import (
     facts_text,
+    file_rows,
     first_move,
     job_from,
     move,
@@ -31,6 +32,7 @@ from persistence.mapping import (
 )
 from persistence.migrate import upgrade
 from persistence.readonly import BUSY_SECONDS
+from persistence.reserve import Reserve
 from persistence.rows import LiveJob, MoveRow, OutboxRow
 from persistence.together import Together
 from states.errors import StaleJob
@@ -40,7 +42,7 @@ from states.spec import JobSpec
 from states.table import LIVE
 
 
-class SqlStore:
+class SqlStore(Closing):
     """``states.ports.Store`` in the SQLite file of ``url``; only ``worker``'s jobs are listed.
 
     Safe to use from many threads. ``clock`` gives seconds since the epoch; ``on_queued`` is called, in the
@@ -69,19 +71,14 @@ class SqlStore:
             self._connection = self.engine.connect()
             self._inode = self._inode_now()
         self._writing = Together(self._connection)
+        self._acknowledged: dict[int, float] = {}
+        """Updates that are as good as sent, and when they were: marked along with the next write."""
+        self.reserve = Reserve(self.path, self._transaction)
         self.images = PulledImages(self._transaction, self._read, clock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file; waits for a write in progress. Readers first: the last one out folds the log in."""
-        with self._writing.alone():
+        with self.reserve.staying(), self._writing.alone():
             self._reading.dispose()
             self._connection.close()
             self.engine.dispose()
@@ -147,13 +144,20 @@ class SqlStore:
         with self._transaction() as connection:
             return self._write(connection, sql.NOTE, job, new_facts=facts_text(job.facts))
 
-    def commit(self, before: Job, after: Job, because: Trigger) -> Job:
-        """Write the move, its history and its status for the API at once. Raises ``StaleJob``."""
+    def settle(self, job: Job) -> Job:
+        """``note`` and ``forgive`` at once. Raises ``StaleJob``."""
+        with self._transaction() as connection:
+            return self._write(connection, sql.SETTLE, job, new_facts=facts_text(job.facts))
+
+    def commit(self, before: Job, after: Job, because: Trigger, files: Sequence[StoredFile] = ()) -> Job:
+        """Write the move, its history, its files and its status for the API at once. Raises ``StaleJob``."""
         with self._transaction() as connection:
             row = self._write(connection, sql.MOVE, before, **moved_columns(after, because))
             connection.execute(sql.ADD_MOVE, move(before, after, because, row.updated_at))
             if queued := after.told is not before.told:
                 self._queue(connection, after)
+            if files:
+                connection.execute(sql.KEEP_FILE, file_rows(row, files))
             if because is Trigger.LOST:
                 connection.execute(sql.FORGET_FILES, {"of_key": before.key})
         self._announce(queued)
@@ -172,27 +176,45 @@ class SqlStore:
         """Note files as done; counts as progress (attempts = 0). Raises ``StaleJob``: then none is noted."""
         with self._transaction() as connection:
             row = self._write(connection, sql.PROGRESS, job)
-            rows = [{"job_key": job.key, "at": row.updated_at, **file.model_dump()} for file in files]
-            connection.execute(sql.KEEP_FILE, rows)
+            connection.execute(sql.KEEP_FILE, file_rows(row, files))
 
     def unsent(self, limit: int = 1000) -> list[StatusUpdate]:
         """The oldest unsent update of each job that has one, except jobs that are gone; oldest first."""
-        rows = self._read(sql.UNSENT, of_worker=self._worker, at_most=limit)
-        return [update_from(row) for row in rows]
+        updates = self._unsent(limit)
+        if any(update.followed and update.id in self._acknowledged for update in updates):
+            self.catch_up()  # were that mark lost, a later life would tell the two in another order
+            updates = self._unsent(limit)
+        return [update for update in updates if update.id not in self._acknowledged]
 
     def count_unsent(self) -> int:
         """How many statuses the API has yet to hear, except of jobs that are gone."""
-        return int(self._read(sql.COUNT_UNSENT, of_worker=self._worker)[0][0])
+        count = int(self._read(sql.COUNT_UNSENT, of_worker=self._worker)[0][0])
+        return max(0, count - len(self._acknowledged))
 
     def next_unsent(self, job_key: int) -> StatusUpdate | None:
         """The job's oldest unsent update; None if there is none, or the job is gone."""
-        rows = self._read(sql.NEXT_UNSENT, of_key=job_key)
-        return update_from(rows[0]) if rows else None
+        updates = map(update_from, self._read(sql.NEXT_UNSENT, of_key=job_key))
+        return next((update for update in updates if update.id not in self._acknowledged), None)
 
     def mark_sent(self, update: StatusUpdate) -> None:
         """The API has acknowledged the update."""
         with self._transaction() as connection:
             connection.execute(sql.SENT, {"of_id": update.id, "now": self._clock()})
+
+    def acknowledged(self, update: StatusUpdate) -> None:
+        """``mark_sent`` along with the next write; see ``states.ports.Store.acknowledged``."""
+        self._acknowledged[update.id] = self._clock()
+
+    def catch_up(self) -> None:
+        """Write what waits for the next write."""
+        if self._acknowledged:
+            with self._transaction():
+                pass
+
+    @property
+    def is_behind(self) -> bool:
+        """Something waits for the next write."""
+        return bool(self._acknowledged)
 
     def mark_gone(self, key: int) -> None:
         """The API answered 404: nothing of this job will be sent any more. Durable on return."""
@@ -286,10 +308,20 @@ class SqlStore:
             raise StaleJob(f"Job {job.id} (key {job.key}) is no longer at version {job.version}.")
         return refreshed(job, row)
 
+    def _unsent(self, limit: int) -> list[StatusUpdate]:
+        rows = self._read(sql.UNSENT, of_worker=self._worker, at_most=limit)
+        return [update_from(row, followed=row.last > row.id) for row in rows]
+
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with translating(self.path), self._writing.call(self.check_file) as connection:
+        in_turn = self._writing.call(self.check_file)
+        with self.reserve.noting(), translating(self.path), in_turn as connection:
+            marks = dict(self._acknowledged)
+            if marks:
+                connection.execute(sql.SENT, [{"of_id": of_id, "now": at} for of_id, at in marks.items()])
             yield connection
+        for of_id in marks:
+            self._acknowledged.pop(of_id, None)
 
     def _jobs(self, statement: Select[Any], **values: object) -> list[Job]:
         return [job_from(row) for row in self._read(statement, of_worker=self._worker, **values)]

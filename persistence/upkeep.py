@@ -9,11 +9,16 @@ from pathlib import Path
 
 from persistence import readonly
 from persistence.errors import StoreUnusable
-from persistence.explain import damaged, explaining
+from persistence.explain import damaged, explaining, not_json
 from persistence.path import beside
 from persistence.version import HEAD
 
 _LIVE = "('downloading', 'fetched', 'running', 'uploading')"
+
+_NO_OBJECTS = (
+    "CASE WHEN json_valid(spec) AND json_valid(facts) THEN json_type(spec) || json_type(facts) ELSE '' END "
+    "<> 'objectobject'"
+)
 
 
 class BackupExists(Exception):
@@ -142,6 +147,8 @@ def _check_content(connection: sqlite3.Connection, path: Path) -> None:
     found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if found != "ok":
         raise damaged(path, found)
+    if connection.execute(f"SELECT 1 FROM jobs WHERE {_NO_OBJECTS} LIMIT 1").fetchone():
+        raise not_json(path)
     if (stray := connection.execute("PRAGMA foreign_key_check").fetchone()) is not None:
         raise StoreUnusable(
             f"The database {path} contradicts itself (a row of {stray[0]} belongs to no row of {stray[2]}); "

@@ -163,6 +163,10 @@ class Job(_Frozen):
         facts = self.facts.model_copy(update={"stumbled": ""})
         return self.model_copy(update={"state": state, "told": told, "attempts": 0, "facts": facts})
 
+    def begun(self) -> Self:
+        """The same job with one more try of its step begun."""
+        return self.model_copy(update={"attempts": self.attempts + 1})
+
     def run_again(self) -> Self:
         """The same job with a new run ahead, of which nothing is known. It keeps what it holds."""
         facts = Facts(share=self.facts.share, gpus=self.facts.gpus, detail=self.facts.detail)
@@ -177,3 +181,5 @@ class StatusUpdate(_Frozen):
     job_id: str
     status: ApiStatus
     detail: str = ""
+    followed: bool = False
+    """Another one of its job waits behind it."""

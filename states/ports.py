@@ -6,6 +6,7 @@ error (``Paused`` or ``JobGone``) soon after it is set.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -51,6 +52,16 @@ class StoredFile(BaseModel):
     """How long the transfer took."""
 
 
+@dataclass(frozen=True)
+class Uploaded:
+    """What came of an upload."""
+
+    last_lines: str
+    """Of the container's log."""
+    files: tuple[StoredFile, ...] = ()
+    """What the API has taken and is not on record yet: it goes on record with the job's move."""
+
+
 class Store(Protocol):
     """What has happened. A call returns only after its transaction is on disk."""
 
@@ -79,8 +90,12 @@ class Store(Protocol):
     def note(self, job: Job) -> Job:
         """Write the job's facts without moving it."""
 
-    def commit(self, before: Job, after: Job, because: Trigger) -> Job:
-        """Write the move, its history and, if ``told`` changed, its status for the API, at once.
+    def settle(self, job: Job) -> Job:
+        """``note`` and ``forgive`` at once."""
+
+    def commit(self, before: Job, after: Job, because: Trigger, files: Sequence[StoredFile] = ()) -> Job:
+        """Write the move, its history, ``files`` as done and, if ``told`` changed, its status for the API,
+        at once.
 
         A move because of ``LOST`` also forgets the job's files: the next run begins from clean
         inputs. Raises ``StaleJob`` if the row is not at ``before.version``.
@@ -98,9 +113,22 @@ class Store(Protocol):
         """
 
     def unsent(self, limit: int = 1000) -> list[StatusUpdate]:
-        """The oldest unsent update of each job that has one, except jobs that are gone."""
+        """The oldest unsent update of each job that has one, except jobs that are gone.
 
-    def mark_sent(self, update: StatusUpdate) -> None: ...
+        Whatever its job was acknowledged before is on disk: no later life tells them in another order.
+        """
+
+    def mark_sent(self, update: StatusUpdate) -> None:
+        """The API has acknowledged the update. Durable on return."""
+
+    def acknowledged(self, update: StatusUpdate) -> None:
+        """``mark_sent`` along with the next write, whichever that is; until then it is as good as sent.
+
+        A death before that forgets it, and the update is sent again: for one that may be heard twice.
+        """
+
+    def catch_up(self) -> None:
+        """Write what waits for the next write. Durable on return."""
 
     def mark_gone(self, key: int) -> None:
         """The API answered 404: nothing of this job will be sent any more. Durable on return."""
@@ -177,8 +205,8 @@ class Transfers(Protocol):
 
     def download(self, job: Job, folder: Path, stop: Stop) -> None: ...
 
-    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> str:
-        """Upload all outputs, then ``log`` as the container's log. Returns the log's last lines."""
+    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> Uploaded:
+        """Upload all outputs, then ``log`` as the container's log."""
 
 
 class Lease(Protocol):
@@ -189,6 +217,9 @@ class Lease(Protocol):
 
         ``JobGone`` if it answers 404 instead.
         """
+
+    def confirmed(self, job: Job) -> bool:
+        """Whether ``confirm`` would return at once."""
 
 
 class Tools(Protocol):
@@ -204,6 +235,9 @@ class Tools(Protocol):
     def lease(self) -> Lease: ...
     @property
     def stop(self) -> Stop: ...
+    def promise(self, job: Job) -> Job:
+        """``hold`` for a job whose next move commits it, which must come at once."""
+
     def hold(self, job: Job) -> Job:
         """The job with its share of the machine and its GPUs among its facts, committed.
 
@@ -221,8 +255,8 @@ class Tools(Protocol):
     def note(self, job: Job) -> Job:
         """``Store.note``."""
 
-    def settle(self, job: Job) -> None:
-        """From here on the step only waits: a crash is not the job's fault. ``Store.forgive``."""
+    def settle(self, job: Job) -> Job:
+        """From here on a crash is not the job's fault. ``Store.settle``."""
 
     def stumbled(self, job: Job, error: Exception) -> None:
         """A step raised what it must not: log it with its traceback and wait a little."""

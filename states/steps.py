@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from states.errors import RunLost
 from states.job import Exit, Job, JobState, Trigger
-from states.ports import Tools
+from states.ports import StoredFile, Tools
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Outcome:
 
     job: Job
     trigger: Trigger
+    files: tuple[StoredFile, ...] = ()
+    """Whole, and not on record yet."""
 
 
 def needs_lease(job: Job) -> bool:
@@ -26,7 +28,7 @@ def needs_lease(job: Job) -> bool:
 
 
 def accept(job: Job, tools: Tools) -> Outcome:
-    """Admit the job and make its folder.
+    """Admit the job, make its folder, and set its part of the machine aside.
 
     Safe twice: nothing of the job can be worth keeping before it is accepted. What is there then was
     left by half of this step, or by a worker whose database is lost.
@@ -36,12 +38,11 @@ def accept(job: Job, tools: Tools) -> Outcome:
         tools.runner.remove(job.run_name)
         tools.workspace.discard(job)
     tools.workspace.prepare(job)
-    return Outcome(job, Trigger.ACCEPTED)
+    return Outcome(tools.promise(job), Trigger.ACCEPTED)
 
 
 def download(job: Job, tools: Tools) -> Outcome:
     """Inputs and image, side by side. Safe twice: whole files are skipped, a pull is repeatable."""
-    job = tools.hold(job)
     folder = tools.workspace.prepare(job)
     image: list[str] = []
     tools.together(
@@ -55,16 +56,20 @@ def run(job: Job, tools: Tools) -> Outcome:
     """Start or adopt the container and wait for its end.
 
     Safe twice: the intent (name, image, share, GPUs) was committed before, the container's id is
-    committed before it is started, and a started container is only ever adopted.
+    committed before it is started, and a started container is only ever adopted. Deaths before the wait
+    count as tries, so that they come to an end; only the one at a new container's first start does not.
     """
     job = tools.hold(job)
     try:
+        known = job.facts.run
         created = tools.runner.create(job, tools.workspace.folder(job), tools.stop)
-        job = tools.note(job.with_facts(run=created))
+        if known is None:
+            job = tools.settle(job.with_facts(run=created))
         started = tools.runner.start(job, created, tools.stop)
-        if started != created:
+        if known is not None:
+            job = tools.settle(job.with_facts(run=started))
+        elif started != created:
             job = tools.note(job.with_facts(run=started))
-        tools.settle(job)
         ended = tools.runner.wait(job, started, tools.stop)
     except RunLost as lost:
         return Outcome(job.with_facts(detail=str(lost)), Trigger.LOST)
@@ -74,8 +79,9 @@ def run(job: Job, tools: Tools) -> Outcome:
 def upload(job: Job, tools: Tools) -> Outcome:
     """Outputs and the container's log. Safe twice: acknowledged files are skipped, others overwritten."""
     log = tools.runner.logs(job.facts.run, tools.stop) if job.facts.run else iter(())
-    tail = tools.transfers.upload(job, tools.workspace.folder(job), log, tools.stop)
-    return Outcome(job.with_facts(detail=_verdict(job.facts.exit, tail)), Trigger.UPLOADED)
+    sent = tools.transfers.upload(job, tools.workspace.folder(job), log, tools.stop)
+    detail = _verdict(job.facts.exit, sent.last_lines)
+    return Outcome(job.with_facts(detail=detail), Trigger.UPLOADED, sent.files)
 
 
 def _verdict(ended: Exit | None, tail: str) -> str:

@@ -6,7 +6,6 @@ Also prints, at the end, which tests prove which row of docs/recovery.md.
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -22,11 +21,18 @@ def image() -> str:
     return DEFAULT
 
 
-@pytest.fixture
-def mock(tmp_path: Path) -> Iterator[MockServer]:
-    """The API."""
-    with MockServer(tmp_path / "api") as server:
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockServer]:
+    """The API, one for all tests of a process; take ``mock``, or reset it first."""
+    with MockServer(tmp_path_factory.mktemp("api")) as server:
         yield server
+
+
+@pytest.fixture
+def mock(service: MockServer) -> MockServer:
+    """The shared API with an empty queue and no faults."""
+    service.control.reset()
+    return service
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,5 +1,6 @@
 """What a test may ask the real Docker engine, past the worker."""
 
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -20,7 +21,7 @@ def running_of(worker: str) -> list[str]:
 
 def remove_all_of(worker: str) -> None:
     """Remove a worker's containers: what a failed test leaves behind."""
-    client = docker.APIClient()
+    client = docker.from_env().api
     try:
         for name in containers_of(worker):
             try:
@@ -32,8 +33,14 @@ def remove_all_of(worker: str) -> None:
         client.close()
 
 
+def remove_all_below(base: Path) -> None:
+    """The same for the worker over the state folder ``base``, which may not have got a name."""
+    if (named := base / "worker-id").exists():
+        remove_all_of(named.read_text().strip())
+
+
 def _listed(worker: str) -> list[dict[str, Any]]:
-    client = docker.APIClient()
+    client = docker.from_env().api
     try:
         return list(client.containers(all=True, filters={"label": f"{WORKER_LABEL}={worker}"}))
     finally:

@@ -18,6 +18,7 @@ class FakeStore:
         self.moves: list[tuple[int, JobState | None, JobState, Trigger | None]] = []
         self.queued: list[StatusUpdate] = []
         self.sent: set[int] = set()
+        self._acknowledged: set[int] = set()
         self._files: dict[tuple[int, str, str, str], StoredFile] = {}
         self._worker = worker
         self._on_queued = on_queued
@@ -49,12 +50,16 @@ class FakeStore:
     def note(self, job: Job) -> Job:
         return self._write(job, facts=job.facts)
 
-    def commit(self, before: Job, after: Job, because: Trigger) -> Job:
+    def settle(self, job: Job) -> Job:
+        return self._write(job, facts=job.facts, attempts=max(self.get(job.key).attempts - 1, 0))
+
+    def commit(self, before: Job, after: Job, because: Trigger, files: Sequence[StoredFile] = ()) -> Job:
         with self._lock:
             gone = self.get(before.key).gone or because is Trigger.GONE
             changes = {name: getattr(after, name) for name in ("state", "attempts", "run", "told", "facts")}
             job = self._write(before, **changes, gone=gone, version=before.version + 1)
             self.moves.append((job.key, before.state, after.state, because))
+            self._keep(job.key, files)
             if because is Trigger.LOST:
                 self._files = {at: file for at, file in self._files.items() if at[0] != job.key}
             if after.told is not before.told:
@@ -71,14 +76,35 @@ class FakeStore:
     def record_files(self, job: Job, files: Sequence[StoredFile]) -> None:
         with self._lock:
             self._write(job, attempts=0)
-            self._files |= {(job.key, file.direction, file.kind, file.path): file for file in files}
+            self._keep(job.key, files)
 
     def unsent(self, limit: int = 1000) -> list[StatusUpdate]:
-        oldest = {u.job_key: u for u in reversed(self._waiting()) if not self.jobs[u.job_key].gone}
-        return sorted(oldest.values(), key=lambda update: update.id)[:limit]
+        waiting = [update for update in self._waiting() if not self.jobs[update.job_key].gone]
+        left = [update for update in waiting if update.id not in self._acknowledged]
+        if {update.job_key for update in left} & {u.job_key for u in waiting if u.id in self._acknowledged}:
+            self.catch_up()
+        oldest = {update.job_key: update for update in reversed(left)}
+        newest = {update.job_key: update for update in left}
+        told = [u.model_copy(update={"followed": newest[u.job_key] is not u}) for u in oldest.values()]
+        return sorted(told, key=lambda update: update.id)[:limit]
 
     def mark_sent(self, update: StatusUpdate) -> None:
         self.sent.add(update.id)
+
+    def acknowledged(self, update: StatusUpdate) -> None:
+        self._acknowledged.add(update.id)
+
+    def catch_up(self) -> None:
+        self.sent |= self._acknowledged
+        self._acknowledged.clear()
+
+    @property
+    def is_behind(self) -> bool:
+        return bool(self._acknowledged)
+
+    def die(self) -> None:
+        """What a process had only in memory goes with it."""
+        self._acknowledged.clear()
 
     def mark_gone(self, key: int) -> None:
         with self._lock:
@@ -114,9 +140,13 @@ class FakeStore:
     def _waiting(self) -> list[StatusUpdate]:
         return [update for update in self.queued if update.id not in self.sent]
 
+    def _keep(self, key: int, files: Sequence[StoredFile]) -> None:
+        self._files |= {(key, file.direction, file.kind, file.path): file for file in files}
+
     def _write(self, job: Job, **changes: object) -> Job:
         with self._lock:
             if self.jobs[job.key].version != job.version:
                 raise StaleJob(job.key)
+            self.catch_up()
             self.jobs[job.key] = self.jobs[job.key].model_copy(update=changes)
             return self.jobs[job.key]

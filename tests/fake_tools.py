@@ -12,7 +12,7 @@ from typing import Self
 
 from states.errors import RunLost
 from states.job import Exit, Job, JobState, Run
-from states.ports import Stop, Store
+from states.ports import Stop, Store, StoredFile, Uploaded
 from states.spec import JobSpec
 from tests.crash_injection import CrashPoints
 
@@ -109,17 +109,25 @@ class FakeTransfers:
     def download(self, job: Job, folder: Path, stop: Stop) -> None:
         self._calls("transfers.download")
 
-    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> str:
+    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> Uploaded:
         self._calls("transfers.upload")
-        return b"".join(log).decode()
+        whole = StoredFile(direction="up", kind="log", path="log/container.log", size=14)
+        return Uploaded(b"".join(log).decode(), (whole,))
 
 
 class FakeLease:
+    """The API has its say once somebody waits for it."""
+
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
+        self._is_confirmed = False
 
     def confirm(self, job: Job, stop: Stop) -> None:
         self._calls("lease.confirm")
+        self._is_confirmed = True
+
+    def confirmed(self, job: Job) -> bool:
+        return self._is_confirmed
 
 
 class FakeRunner:
@@ -197,14 +205,17 @@ class FakeTools:
         first(self.stop)
         second(self.stop)
 
+    def promise(self, job: Job) -> Job:
+        return job.with_facts(gpus=self.gpus)
+
     def hold(self, job: Job) -> Job:
         return job if job.facts.gpus == self.gpus else self._store.note(job.with_facts(gpus=self.gpus))
 
     def note(self, job: Job) -> Job:
         return self._store.note(job)
 
-    def settle(self, job: Job) -> None:
-        self._store.forgive(job)
+    def settle(self, job: Job) -> Job:
+        return self._store.settle(job)
 
     def stumbled(self, job: Job, error: Exception) -> None:
         self.bugs.append(str(error))

@@ -1,9 +1,12 @@
 """Machines with pretended GPUs: NVIDIA's management library, and the hook by which containers get GPUs."""
 
+import os
 import subprocess
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "data" / "fake_nvml.c"
+NO_GPU = Path(__file__).parent / "data" / "no-gpu"
+"""Has a file of the library's name that is none."""
 LIBRARY = "libnvidia-ml.so.1"
 HOOK = "nvidia-container-runtime-hook"
 
@@ -13,6 +16,12 @@ def build(folder: Path) -> Path:
     command = ["gcc", "-shared", "-fPIC", "-O1", f"-Wl,-soname,{LIBRARY}"]
     subprocess.run([*command, "-o", str(folder / LIBRARY), str(SOURCE)], check=True)
     return folder
+
+
+def no_gpu() -> dict[str, str]:
+    """Variables of a process that finds no GPU, also on a machine that has some."""
+    searched = [str(NO_GPU), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    return {"LD_LIBRARY_PATH": os.pathsep.join(searched)}
 
 
 def environ(library: Path, state: Path, *gpus: tuple[str, str, int]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 Unlike the mock API it knows nothing of jobs; a test hands in one function per path.
 """
 
+import ssl
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ def always(status: int, body: bytes = b"", **headers: str) -> Script:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64  # or of several connections at once some wait for a second
     owner: "ScriptedServer"
 
     def take(self, seen: Seen) -> Script:
@@ -82,10 +84,15 @@ class ScriptedServer:
     scripts: dict[str, Script] = field(default_factory=dict)
     otherwise: Script = field(default_factory=lambda: always(404, b'{"detail": "Not Found"}'))
     seen: list[Seen] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
 
     def __enter__(self) -> Self:
         self._server = _Server(("127.0.0.1", 0), Reply)
         self._server.owner = self
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
@@ -97,7 +104,7 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self._server.server_port}"
 
     def take(self, seen: Seen) -> Script:
         self.seen.append(seen)

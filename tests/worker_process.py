@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 
 from persistence.errors import StoreUnavailable, StoreUnusable
 from persistence.reader import Reader, open_reader
+from tests import nvml
 
 T = TypeVar("T")
 DEADLINE = 60.0
@@ -31,7 +32,8 @@ def until(what: str, probe: Callable[[], T | None], seconds: float = DEADLINE) -
 class WorkerProcess:
     """``jobfetcher run`` over the state folder ``base``. Started anew as often as one likes.
 
-    As a context manager it is killed at the end, if it still runs.
+    As a context manager it is killed at the end, if it still runs. It finds none of this machine's GPUs:
+    not every engine gives them to containers.
     """
 
     def __init__(self, base: Path, api_url: str, **variables: str) -> None:
@@ -46,6 +48,7 @@ class WorkerProcess:
             "NETWORK": "none",
             "MIN_FREE_DISK": "0",
             "LOG_LEVEL": "DEBUG",
+            **nvml.no_gpu(),
             **variables,
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -68,7 +71,8 @@ class WorkerProcess:
     def start(self, failpoints: str = "", **variables: str) -> Self:
         """Start it, with failpoints armed."""
         environ = {**os.environ, **self._variables, **variables, "JOBFETCHER_FAILPOINTS": failpoints}
-        command = [sys.executable, "-m", "jobfetcher", "run"]
+        # Tests may run under nohup, where SIGHUP is ignored by all that it starts.
+        command = ["env", "--default-signal=HUP", sys.executable, "-m", "jobfetcher", "run"]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, env=environ, cwd=self.base.parent, stdout=log, stderr=log

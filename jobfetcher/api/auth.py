@@ -20,7 +20,7 @@ from jobfetcher.api.errors import (
     WrongShape,
     for_status,
 )
-from jobfetcher.api.wire import Answer, NoAuth, Timeout, Wire
+from jobfetcher.api.wire import Answer, Timeout, Wire
 
 RENEW_BEFORE = 300.0
 """Seconds before its end at which a token is renewed."""
@@ -210,7 +210,7 @@ def access_info(api_url: str, timeout: Timeout = (10.0, 30.0)) -> dict[str, str]
     """What ``/access_info`` says about Cognito: ``client_id``, ``region`` and ``user_pool_id``."""
     wire = Wire(timeout)
     try:
-        answer = wire.send("GET", f"{api_url.rstrip('/')}/access_info", "GET /access_info", NoAuth())
+        answer = wire.send("GET", f"{api_url.rstrip('/')}/access_info", "GET /access_info")
     finally:
         wire.close()
     return understood(answer)
@@ -225,5 +225,5 @@ def understood(answer: Answer) -> dict[str, str]:
         return {name: str(cognito[name]) for name in ("client_id", "region")} | {
             "user_pool_id": str(cognito.get("user_pool_id") or "")
         }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WrongShape(answer.call, answer.status, answer.text) from error

@@ -6,7 +6,7 @@ The one exception is the login: a refused token is renewed once, and the request
 import base64
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from jobfetcher.api.auth import Auth
 from jobfetcher.api.errors import NotJson, WrongShape, for_status
-from jobfetcher.api.wire import Answer, Bearer, SessionMaker, Timeout, Wire
+from jobfetcher.api.wire import Answer, OnAnswer, Timeout, Wire
 from states.job import ApiStatus
 from states.ports import FileRequest, Resources
 from states.spec import FileType, JobSpec
@@ -23,14 +23,17 @@ MAX_URL = 8000
 """Longest encoded URL of a status update, in bytes."""
 CLOCK_PAUSE = 1.5
 """Seconds until a token that was issued "in the future" is sent again."""
+LONGEST_WAIT = 600.0
+"""Seconds that an answer may ask to wait, at most: a slip in it must not silence the worker for years."""
 _PORTS = {"http": 80, "https": 443}
 
 
 class ApiClient:
     """Talks to the API at ``url``, which may have a path. Safe from any thread.
 
-    ``timeout`` is in seconds, for the connection and for each read; ``session`` makes one session of
-    requests per thread (default: a plain one). Every call raises the errors of ``jobfetcher.api.errors``.
+    ``timeout`` is in seconds, for the connection and for each read; ``on_answer`` hears, from any thread, of
+    each request: its method, its URL, and the status that was answered (None: there was no answer). Every
+    call raises the errors of ``jobfetcher.api.errors``.
     """
 
     def __init__(
@@ -38,7 +41,7 @@ class ApiClient:
         url: str,
         auth: Auth,
         timeout: Timeout = (10.0, 30.0),
-        session: SessionMaker | None = None,
+        on_answer: OnAnswer = lambda _method, _url, _status: None,
         *,
         sleep: Callable[[float], object] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
@@ -46,9 +49,10 @@ class ApiClient:
         if urlsplit(url).scheme not in _PORTS or not urlsplit(url).hostname:
             raise ValueError(f"API_URL must begin with http:// or https://, not {url!r}.")
         self._url = url.rstrip("/")
+        self._origin = origin(self._url)
         self._auth = auth
         self._sleep = sleep
-        self._wire = Wire(timeout, session, clock)
+        self._wire = Wire(timeout, on_answer, clock)
 
     def __enter__(self) -> Self:
         return self
@@ -61,12 +65,16 @@ class ApiClient:
         self._wire.close()
 
     def fetch_jobs(self, resources: Resources, limit: int = 1) -> list[JobSpec]:
-        """Take up to ``limit`` jobs out of the queue. What cannot be read is a spec with a ``problem``."""
+        """Take up to ``limit`` jobs out of the queue. What cannot be read is a spec with a ``problem``.
+
+        Raises ``WrongShape`` also where nothing of the answer is an object, as every job is: then it is
+        something else that speaks, and no job was taken.
+        """
         asked = resources.model_dump(exclude_none=True) | {"limit": limit}
         query = urlencode({name: value for name, value in asked.items() if value != ()}, doseq=True)
         answer = self._call("GET", "/jobs", query)
         jobs = _json(answer)
-        if not isinstance(jobs, dict):
+        if not isinstance(jobs, dict) or (jobs and not any(isinstance(raw, dict) for raw in jobs.values())):
             raise WrongShape(answer.call, answer.status, answer.text)
         return [JobSpec.parse(job_id, raw) for job_id, raw in jobs.items()]
 
@@ -119,9 +127,11 @@ class ApiClient:
 
     def _is_ours(self, url: str) -> bool:
         """One of the API's own file routes; a storage may well stand beside it on the same host."""
+        if url.startswith((f"{self._url}/files/", f"{self._url}/jobs/")):
+            return True
         path = urlsplit(url).path
         base = urlsplit(self._url).path
-        return origin(url) == origin(self._url) and path.startswith((f"{base}/files/", f"{base}/jobs/"))
+        return origin(url) == self._origin and path.startswith((f"{base}/files/", f"{base}/jobs/"))
 
     def _call(self, method: str, path: str, query: str = "", *, again: bool = False) -> Answer:
         url = f"{self._url}{path}?{query}" if query else f"{self._url}{path}"
@@ -134,7 +144,7 @@ class ApiClient:
         token = self._auth.token()
         remedies = {"pause", "renew"}
         while True:
-            answer = self._wire.send(method, url, call, Bearer(token), again=again)
+            answer = self._wire.send(method, url, call, token, again=again)
             if answer.status != 401:
                 return answer
             if "pause" in remedies and _issued_ahead(token, answer):
@@ -157,13 +167,16 @@ def origin(url: str) -> tuple[str, str, int | None]:
     )
 
 
-def retry_after(headers: dict[str, str]) -> float | None:
-    """Seconds that the answer asks to wait. A date is read by the answer's own clock, not ours."""
-    wanted = headers.get("retry-after", "")
-    if wanted.strip().isdigit():
-        return float(wanted)
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that the answer asks to wait, at most ``LONGEST_WAIT``; names of headers are in lower case.
+
+    A date is read by the answer's own clock, not ours.
+    """
+    wanted = headers.get("retry-after", "").strip()
+    if wanted.isascii() and wanted.isdigit():
+        return min(float(wanted), LONGEST_WAIT)
     until, now = _seconds(wanted), _seconds(headers.get("date", ""))
-    return None if until is None or now is None else max(0.0, until - now)
+    return None if until is None or now is None else min(max(0.0, until - now), LONGEST_WAIT)
 
 
 def fitting(text: str, room: int) -> str:
@@ -190,6 +203,8 @@ def _json(answer: Answer) -> Any:
         return json.loads(answer.body)
     except ValueError as error:
         raise NotJson(answer.call, answer.status, answer.text) from error
+    except RecursionError as error:
+        raise WrongShape(answer.call, answer.status, answer.text) from error
 
 
 def _flat(headers: Any) -> dict[str, str]:

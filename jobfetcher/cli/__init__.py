@@ -1,6 +1,5 @@
 """The command ``jobfetcher``."""
 
-import gc
 import sys
 
 from jobfetcher._version import __version__
@@ -10,12 +9,19 @@ __all__ = ["main"]
 
 def main() -> None:
     """Entry point. The version is said before anything is loaded."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+def _main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(__version__)
         return
-    gc.disable()  # what is loaded stays: to look through it while it grows takes a tenth of the time
-    from jobfetcher.cli import commands
+    from jobfetcher.cli.loading import loading
 
-    gc.freeze()
-    gc.enable()
+    with loading():
+        from jobfetcher.cli import commands
+
     commands.main()

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobfetcher import doorbell
 from jobfetcher.cli import look, moments, operate
 from jobfetcher.lock import Holder, holder
 from persistence.reader import open_reader
@@ -15,6 +16,7 @@ LOOK_SECONDS = 0.1
 SLOW_SECONDS = 0.5
 DAY = 86400.0
 NO_WORKER = "No worker runs here. The request is kept, and done when it starts."
+NOT_YET = "The worker has the request; it is not done yet."
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ def of_worker(path_base: Path | None, kind: str, **arguments: object) -> Asked:
 def _ask(path_base: Path | None, worker: str, kind: str, key: int | None, **arguments: object) -> Asked:
     file, base = look.database_file(path_base), operate.base(path_base)
     with Operator(file) as operator:
-        return Asked(operator.ask(worker, kind, key, **arguments), file, base)
+        asked = Asked(operator.ask(worker, kind, key, **arguments), file, base)
+    doorbell.ring(base)
+    return asked
 
 
 def settle(asked: Asked, seconds: float, json_wanted: bool, until_ended: bool = False) -> int:
@@ -130,5 +134,5 @@ def _print(asked: Asked, answer: Answer | None, json_wanted: bool) -> int:
     elif running is None:
         print(NO_WORKER)
     else:
-        print("The worker has the request; it is not done yet.")
+        print(NOT_YET)
     return 1 if answer is not None and answer.refused else 0

@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +15,10 @@ import typer
 
 from jobfetcher._version import __version__
 from jobfetcher.cli import control, operate
+from jobfetcher.cli.loading import loading
 from jobfetcher.cli.options import Base, JobId, Json
 from jobfetcher.cli.quick import QuickGroup, quicken
+from jobfetcher.complaint import sentence
 
 app = typer.Typer(
     name="jobfetcher",
@@ -75,7 +78,8 @@ def _root(
 @app.command(epilog="Stop it with Ctrl-C or SIGTERM: containers go on, and the next start resumes them.")
 def run() -> None:
     """Attach this machine: resume what was interrupted, then fetch and run jobs until stopped."""
-    from jobfetcher.app import run_worker
+    with loading():
+        from jobfetcher.app import run_worker
 
     code = run_worker()
     sys.stderr.flush()
@@ -93,7 +97,7 @@ def jobs(
             metavar="WHEN", help="Only jobs that anything happened to since: 90s, 30m, 2h, 3d or a date."
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="At most so many, newest first.")] = 50,
+    limit: Annotated[int, typer.Option(min=1, max=10**9, help="At most so many, newest first.")] = 50,
     watch: Annotated[bool, typer.Option("--watch", help="Refresh each second until Ctrl-C.")] = False,
     as_json: Json = False,
     path_base: Base = None,
@@ -175,6 +179,8 @@ quicken(app)
 
 def main() -> None:
     """Run the command that was asked for. What a person can mend ends in one message and no traceback."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # not every terminal knows every letter of a file's name
     try:
         app()
     except BrokenPipeError:
@@ -184,15 +190,19 @@ def main() -> None:
         code = _code(error)
         if code is None:
             raise
-        print(f"jobfetcher: {error}", file=sys.stderr)
+        print(f"jobfetcher: {sentence(error)}", file=sys.stderr)
         raise SystemExit(code) from None
 
 
 def _code(error: Exception) -> int | None:
     """What the command ends with where the error is a sentence for people."""
     from jobfetcher.cli.look import Unanswerable
+    from jobfetcher.environment import Misread
     from persistence.errors import StoreUnavailable, StoreUnusable
 
     if isinstance(error, Unanswerable):
         return error.code
-    return 1 if isinstance(error, StoreUnavailable | StoreUnusable) else None
+    if isinstance(error, Misread):
+        return 2
+    of_a_file = isinstance(error, OSError) and error.errno is not None
+    return 1 if of_a_file or isinstance(error, StoreUnavailable | StoreUnusable) else None

@@ -16,6 +16,7 @@ NoWait = Annotated[
     bool, typer.Option("--no-wait", help="Leave the request to the worker and return at once.")
 ]
 SECONDS = 15.0
+"""How long an answer is waited for, if nothing else is said."""
 
 
 @app.command(epilog="Example: jobfetcher cancel 17 --reason 'the GPU is needed for the course'")

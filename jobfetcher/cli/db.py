@@ -74,6 +74,8 @@ def restore(
     from jobfetcher.cli import look
     from persistence import upkeep
 
+    if not copy.exists():
+        raise look.Unanswerable(f"There is no {copy}; name a copy that 'db backup' or an upgrade made.")
     file = look.database_file(path_base)
     with _alone(path_base):
         health, kept = upkeep.restore(file, copy)
@@ -89,7 +91,8 @@ def restore(
 def _alone(path_base: Path | None) -> Iterator[None]:
     """No worker uses the database meanwhile."""
     from jobfetcher.cli import look, operate
-    from jobfetcher.supervisor import EXIT_LOCKED, Locked, state_lock
+    from jobfetcher.lock import Locked, state_lock
+    from jobfetcher.supervisor import EXIT_LOCKED
 
     try:
         with state_lock(operate.base(path_base)):

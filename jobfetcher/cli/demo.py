@@ -66,7 +66,9 @@ def run_demo(folder: Path, runner: str, image: str, as_json: bool) -> int:
             _check(api, worker, acts)
             violations = api.violations()
     except DemoFailed as failure:
-        console.print(f"[red]The demo failed.[/] {failure}\nThe worker's log: {folder / 'worker.log'}")
+        log = folder / "worker.log"
+        where = f"\nThe worker's log: {log}" if log.exists() else ""
+        console.print(f"[red]The demo failed.[/] {failure}{where}")
         return 1
     if as_json:
         look.as_json({"runner": runner, "jobs": [_summary(act) for act in acts], "violations": violations})

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from jobfetcher.cli import look
-from jobfetcher.hardware import Hardware, collect
+from jobfetcher.hardware import Hardware, collect, complaints
 from jobfetcher.offer import resources
 from jobfetcher.settings import Settings, SettingsError, load
 from jobfetcher.shares import holders, offered, shared_out
@@ -22,8 +22,9 @@ def print_hardware(json_wanted: bool) -> None:
         settings = load()
     except SettingsError:
         settings = Settings.model_construct()  # the defaults: one job at once, no groups, no waiting
-    machine, jobs = collect(), live_jobs()
-    report = described(machine, jobs, settings)
+    with complaints() as said:
+        machine = collect()
+    report = {**described(machine, live_jobs(), settings), "gpu_troubles": said}
     if json_wanted:
         look.as_json(report)
     else:
@@ -85,7 +86,7 @@ def _draw(machine: Hardware, report: dict[str, Any]) -> None:
     table.add_row("GPUs", str(len(machine.gpus)), str(len(held["gpus"])), str(len(free["gpus"])))
     table.add_row("jobs", str(report["places"]), str(len(report["jobs"])), str(_places_left(report)))
     look.draw(table)
-    for line in [*_gpu_lines(machine, report), *_job_lines(report)]:
+    for line in [*_gpu_lines(machine, report), *_trouble_lines(report), *_job_lines(report)]:
         look.draw(look.plain(line))
     look.draw(look.plain(f"\n{_told(report['offered'])}"))
 
@@ -102,6 +103,11 @@ def _gpu_lines(machine: Hardware, report: dict[str, Any]) -> list[str]:
         sizes = f"{gpu.free} of {gpu.memory} MiB unused"
         lines.append(f"GPU {gpu.uuid}: {gpu.model}, {gpu.architecture}, {sizes}, {holder}")
     return ["", *lines] if lines else []
+
+
+def _trouble_lines(report: dict[str, Any]) -> list[str]:
+    said = [f"trouble with GPUs: {trouble}" for trouble in report["gpu_troubles"]]
+    return ["", *said, "'jobfetcher doctor' says what to do."] if said else []
 
 
 def _job_lines(report: dict[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ Runs every half minute for ever: the standard library only.
 """
 
 import http.client
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from pathlib import Path
 from jobfetcher import board_file
 from jobfetcher.environment import value_of
 from jobfetcher.lock import holder
-from jobfetcher.status.health import Verdict, alive
+from jobfetcher.status.health import Disk, Verdict, works
 
 ANSWER_SECONDS = 4.0
 """Docker's own patience is 5 s."""
@@ -51,17 +52,25 @@ def of_port(host: str, port: str) -> Verdict:
         return Verdict((f"No worker answers at {url} ({why}); start it with 'jobfetcher run'.",))
 
 
-def of_files(base: Path, now: float) -> Verdict:
-    """Somebody holds the lock, and the status file, if it is there, is fresh and without complaints."""
+def of_files(
+    base: Path, now: float, usage: Callable[[Path], tuple[int, int, int]] = shutil.disk_usage
+) -> Verdict:
+    """Somebody holds the lock, and the status file, if it is there, is fresh and without complaints.
+
+    ``usage``: the bytes in all, used and free of the disk where a path lies. On a full one no status file can
+    be written, so an old one is no sign of death.
+    """
     if holder(base) is None:
         return Verdict((f"No worker runs in {base}; start it with 'jobfetcher run'.",))
     status = board_file.read(base)
+    total, _, free = usage(base)
+    disk = Disk(free, total, least=0)
     if status is None:
-        return Verdict()  # it has only just started
+        return Verdict(tuple(disk.problems({})))  # it has only just started
     silent = now - status["at"]
-    if silent > board_file.STALE_SECONDS:
+    if silent > board_file.STALE_SECONDS and not disk.is_full:
         return Verdict((f"The worker has written no sign of life for {silent:.0f} s; restart it.",))
-    return alive(status)
+    return works(status, disk)
 
 
 def print_health(base: Path, json_wanted: bool) -> int:

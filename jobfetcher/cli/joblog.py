@@ -3,10 +3,12 @@
 It is read from the engine while that has the container, and from the copy beside the job's folder afterwards.
 """
 
+import codecs
 import json
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from persistence.reader import JobRow, Reader
 CHUNK = 64 * 1024
 LOOK_SECONDS = 0.2
 LOG = "container.log"
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\))")
+"""What moves a cursor, colours, or (to BEL or ESC-backslash) names a window."""
 
 
 class Gone(Exception):
@@ -113,9 +117,16 @@ def _write(pieces: Iterator[bytes], json_wanted: bool) -> None:
         for line in _lines(pieces):
             print(json.dumps({"line": line.decode("utf-8", "replace")}, ensure_ascii=False), flush=True)
         return
-    for piece in pieces:
+    for piece in shown(pieces) if sys.stdout.isatty() else pieces:
         sys.stdout.buffer.write(piece)
         sys.stdout.buffer.flush()
+
+
+def shown(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The log for a terminal, which would obey a job's escape sequences: they are left out, colours too."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    for piece in pieces:
+        yield look.harmless(_SEQUENCE.sub("", decoder.decode(piece)), keep="\n\t\r").encode()
 
 
 def _lines(pieces: Iterator[bytes]) -> Iterator[bytes]:

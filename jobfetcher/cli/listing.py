@@ -85,12 +85,12 @@ def _job_cells(line: dict[str, Any], columns: Iterable[_Column]) -> list[str]:
     ended = line["state"] in look.TERMINAL
     lasted = line["since"] - line["created"] if ended else time.time() - line["since"]
     cells = {
-        "ID": look.harmless(line["id"]),
+        "ID": look.harmless(line["id"], keep=""),
         "STATE": line["state"],
         "FOR": span(max(0.0, lasted)),
         "RUN": str(line["run"]),
         "PROGRESS": moving.brief(line["progress"]),
-        "IMAGE": look.harmless(line["image"] or ""),
+        "IMAGE": look.harmless(line["image"] or "", keep=""),
         "UNSENT": str(line["unsent"] or "-"),
         "DETAIL": look.harmless((line["detail"].splitlines() or [""])[0]),
     }

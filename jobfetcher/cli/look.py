@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobfetcher.cli import moving
-from jobfetcher.environment import database_url
+from jobfetcher.environment import database_url, folder_at
 from jobfetcher.units import size as size  # others find it here too
 from jobfetcher.units import span as span
 from persistence import path
@@ -43,7 +43,7 @@ def database(path_base: Path | None) -> Reader:
 
 def database_file(path_base: Path | None) -> Path:
     """Where the worker's database is. Raises ``Unanswerable``."""
-    url = path.url_of(path_base.absolute() / "jobfetcher.db") if path_base else database_url()
+    url = path.url_of(folder_at(path_base) / "jobfetcher.db") if path_base else database_url()
     file = path.path_of(url)
     if file is None:
         raise Unanswerable(
@@ -95,9 +95,9 @@ def plain(text: object) -> str:
     return escape(harmless(text))
 
 
-def harmless(text: object) -> str:
-    """Text from outside without control characters."""
-    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+def harmless(text: object, keep: str = "\n") -> str:
+    """Text from outside without control characters, but for those in ``keep``."""
+    return "".join(c if c.isprintable() or c in keep else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
 def on_terminal() -> bool:
@@ -190,11 +190,12 @@ def _facts(known: dict[str, Any]) -> "RenderableType":
     ended = known["exit"] or {}
     code = "" if not ended else f"{ended.get('code')} {ended.get('reason') or ''}"
     app = known["spec"].get("app") or {}
+    attempt = "" if known["state"] in TERMINAL else f", attempt {max(1, known['attempts'])}"
     rows = {
         "image": f"{known['image']} {known['image_id'] or ''}",
         "command": " ".join(app.get("cmd") or ["(the image's own)"]),
         "container": (known["container"] or {}).get("name", "none yet"),
-        "run": str(known["run"]) + ("" if known["state"] in TERMINAL else f", attempt {known['attempts']}"),
+        "run": f"{known['run']}{attempt}",
         **moving.lines(known["progress"]),
         "exit code": code,
         "GPUs": ", ".join(known["gpus"]),
@@ -232,7 +233,8 @@ def _files(files: Iterable[dict[str, Any]]) -> "RenderableType":
         table.add_column(title, justify="right" if title == "size" else "left", overflow="fold")
     for file in files:
         digest = (file["sha256"] or "-")[:16]
-        table.add_row(file["direction"], file["kind"], plain(file["path"]), size(file["size"]), digest)
+        path = plain(harmless(file["path"], keep=""))
+        table.add_row(file["direction"], file["kind"], path, size(file["size"]), digest)
     return table
 
 

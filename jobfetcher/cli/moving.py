@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from jobfetcher import board_file
+from jobfetcher.environment import folder_at
 from jobfetcher.environment import path_base as configured
 from jobfetcher.units import size, span
 
@@ -18,7 +19,7 @@ PARTS = {"download": "files", "pull": "layers", "upload": "files"}
 
 def meters(path_base: Path | None) -> Meters:
     """What the worker of that folder (default: the settings') is doing; nothing if none runs."""
-    status = board_file.read(path_base.absolute() if path_base else configured()) or {}
+    status = board_file.read(folder_at(path_base) if path_base else configured()) or {}
     return {key: job.get("meters") or [] for key, job in (status.get("jobs") or {}).items()}
 
 

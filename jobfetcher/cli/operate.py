@@ -94,6 +94,7 @@ def health(as_json: Json = False, path_base: Base = None) -> None:
 
 def base(path_base: Path | None) -> Path:
     """The worker's folder."""
+    from jobfetcher.environment import folder_at
     from jobfetcher.environment import path_base as configured
 
-    return path_base.absolute() if path_base else configured()
+    return folder_at(path_base) if path_base else configured()

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 import requests
 
+from jobfetcher.hardware import LIBRARY
+
 TOKEN = "mock-token"
 """The mock lets this one in."""
 
@@ -28,6 +30,17 @@ def wait_for(what: str, reached: Callable[[], object], seconds: float = 120) -> 
         time.sleep(0.1)
 
 
+def without_gpus(folder: Path) -> dict[str, str]:
+    """Variables of a process that finds no GPU; ``folder`` is made for them.
+
+    The demo needs none, and an engine without NVIDIA's toolkit starts no container that is to have one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / LIBRARY).write_text("Stands before NVIDIA's library, so that the demo's worker finds no GPU.\n")
+    searched = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    return {"LD_LIBRARY_PATH": os.pathsep.join(searched)}
+
+
 class MockApi:
     """``python -m mock_api`` as a process, with its data in ``folder``."""
 
@@ -42,7 +55,7 @@ class MockApi:
         if "listening on" not in line:
             self.close()
             raise DemoFailed(
-                "The mock API did not start. It needs the extra 'mock' (pip install 'jobfetcher[mock]'); "
+                "The mock API did not start. It needs the extra 'mock' (in a clone: pip install '.[mock]'); "
                 f"see {folder.parent / 'mock-api.log'}."
             )
         self.url = line.split()[-1]
@@ -99,6 +112,7 @@ class DemoWorker:
         self.log = base.parent / "worker.log"
         self._environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("JOBFETCHER_")},
+            **without_gpus(base.parent / "no-gpus"),
             "JOBFETCHER_API_URL": api_url,
             "JOBFETCHER_ACCESS_TOKEN": TOKEN,
             "JOBFETCHER_PATH_BASE": str(base),

@@ -8,7 +8,7 @@ from jobfetcher.api.auth import Auth
 from jobfetcher.doctor import machine, service
 from jobfetcher.doctor.check import Check, Status, failed, ok, skipped
 from jobfetcher.doctor.engine import Engine, Place, check_containers, check_engine
-from jobfetcher.hardware import Gpu
+from jobfetcher.hardware import Gpu, cards
 from jobfetcher.runners.mounts import HostFolder
 from jobfetcher.settings import Settings, SettingsError, load
 from jobfetcher.units import MIB
@@ -75,7 +75,7 @@ class Examination:
             yield from (skipped(name, "Docker does not answer") for name in AFTER_ENGINE)
             return
         place = _place(settings, engine)
-        count = 0 if shown.status is not Status.OK else len(self.gpus())
+        count = 0 if shown.status is not Status.OK else cards(self.gpus())
         yield from check_containers(engine, place, image, count)
 
 

@@ -1,16 +1,15 @@
 """Checks of this machine: the worker's folder, its disk, its lock, its database, its GPUs."""
 
-import fcntl
-import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TextIO
 
+from jobfetcher import lock
 from jobfetcher.doctor.check import Check, failed, ok, skipped, warning
-from jobfetcher.hardware import Gpu
+from jobfetcher.hardware import Gpu, complaints
+from jobfetcher.status.health import FULL
 from jobfetcher.units import MIB
 from persistence import upkeep
 from persistence.errors import StoreMissing, StoreUnavailable, StoreUnusable
@@ -20,6 +19,13 @@ FEW_INODES = 10_000
 """A job may bring thousands of files."""
 NVIDIA = "0x10de"
 """NVIDIA's number as a maker of PCI devices."""
+PCI = Path("/sys/bus/pci/devices")
+DRIVER = Path("/proc/driver/nvidia/version")
+"""Is there while the kernel has NVIDIA's driver loaded, in containers too."""
+NOT_SHOWN = (
+    "In a container: start it with --gpus all. Elsewhere: install the driver's library "
+    "(libnvidia-ml.so.1), and let this account use /dev/nvidia*."
+)
 
 
 def check_folder(folder: Path) -> Check:
@@ -31,7 +37,7 @@ def check_folder(folder: Path) -> Check:
     except OSError as error:
         return failed(
             "folder",
-            f"{folder} cannot be used ({(error.strerror or str(error)).lower()})",
+            f"{folder} cannot be used ({_reason(error)})",
             "Make that folder writable for this account, or set PATH_BASE to one that is.",
         )
     return ok("folder", f"{folder} is writable")
@@ -43,6 +49,8 @@ def check_disk(folder: Path, least: int, statvfs: Callable[[Path], os.statvfs_re
     seen = f"{free // MIB} MiB free"
     # File systems that make inodes as they need them count none.
     seen += f", room for {found.f_favail} more files" if found.f_files else ""
+    if free < FULL:
+        return failed("disk", f"the disk is full: {seen}", f"Free some space in {folder}.")
     if free < least:
         mend = f"Free some space in {folder}: {least // MIB} MiB must stay free (MIN_FREE_DISK)."
         return failed("disk", seen, mend)
@@ -55,28 +63,19 @@ def check_disk(folder: Path, least: int, statvfs: Callable[[Path], os.statvfs_re
 def check_lock(folder: Path) -> Check:
     """Whether a worker uses the folder, and which. Both are fine."""
     try:
-        with (folder / "jobfetcher.lock").open() as file:
-            return _judged(file)
+        worker = lock.look(folder)
     except FileNotFoundError:
         return ok("lock", "no worker has run here yet")
+    except lock.NoLocks as error:
+        seen = f"the folder's file system has no working locks ({_reason(error)})"
+        return failed("lock", seen, "Choose a PATH_BASE on a local disk.")
     except OSError as error:
         return failed(
             "lock",
-            f"{folder / 'jobfetcher.lock'} cannot be read ({(error.strerror or str(error)).lower()})",
+            f"{folder / lock.LOCK} cannot be read ({_reason(error)})",
             "Run the worker and this command as the same account.",
         )
-
-
-def _judged(file: TextIO) -> Check:
-    """Try the lock, in a way that several may at once, and let it go with the file."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return ok("lock", f"a worker is running (process {file.read().strip() or 'unknown'})")
-    except OSError as error:
-        seen = f"the folder's file system has no working locks ({(error.strerror or str(error)).lower()})"
-        return failed("lock", seen, "Choose a PATH_BASE on a local disk.")
-    return ok("lock", "no worker is running")
+    return ok("lock", f"a worker is running (process {worker.pid})" if worker else "no worker is running")
 
 
 def check_database(url: str) -> Check:
@@ -100,23 +99,18 @@ def check_database(url: str) -> Check:
     return ok("database", f"whole, {health.jobs} jobs")
 
 
-def check_gpus(find: Callable[[], tuple[Gpu, ...]], pci: Path = Path("/sys/bus/pci/devices")) -> Check:
+def check_gpus(find: Callable[[], tuple[Gpu, ...]], pci: Path = PCI, driver: Path = DRIVER) -> Check:
     """The GPUs that the driver shows; one that is built in and not shown is a fault."""
-    heard = _Heard()
-    logger = logging.getLogger("jobfetcher.hardware")
-    logger.addHandler(heard)
-    passed_on, logger.propagate = logger.propagate, False
-    try:
+    with complaints() as said:
         found = find()
-    finally:
-        logger.removeHandler(heard)
-        logger.propagate = passed_on
     shown = ", ".join(f"{gpu.model} ({gpu.memory} MiB)" for gpu in found)
-    if heard.said:
-        seen = f"{shown or 'none works'}; {'; '.join(heard.said)}"
-        mend = "Restart the machine; if that does not help, install the NVIDIA driver anew."
+    if said:
+        seen = f"{shown or 'none works'}; {'; '.join(said)}"
+        mend = "Restart the worker's container or the machine; else install the NVIDIA driver anew."
         return failed("GPU", seen, mend)
     if not found and _has_nvidia(pci):
+        if driver.exists():
+            return failed("GPU", "one is built in and its driver runs, but it is not shown here", NOT_SHOWN)
         return failed("GPU", "one is built in, but its driver does not run", "Install the NVIDIA driver.")
     return ok("GPU", shown or "none; jobs that need one go to other machines")
 
@@ -127,16 +121,8 @@ def check_quickly(folder: Path, least: int) -> list[Check]:
     return [usable, check_disk(folder, least) if not usable.mend else skipped("disk", "there is no folder")]
 
 
-class _Heard(logging.Handler):
-    """Keeps what the search for GPUs complains of."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self.said: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        which = f"GPU {record.gpu}: " if hasattr(record, "gpu") else ""
-        self.said.append(f"{which}{getattr(record, 'error', record.getMessage())}")
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def _has_nvidia(pci: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from jobfetcher.api.auth import Auth, understood
 from jobfetcher.api.errors import ApiAnswer, ApiError, Forbidden, NotFound, Unauthorized, Unreachable
-from jobfetcher.api.wire import Answer, NoAuth, Wire
+from jobfetcher.api.wire import Answer, Wire
 from jobfetcher.doctor.check import Check, failed, ok, skipped, warning
 
 TIMEOUT = (5.0, 10.0)
@@ -59,7 +59,7 @@ def reach(url: str) -> tuple[Check, Answer | None]:
     """Whether the API is there and answers as one; what it answered, if anything."""
     wire, answer = Wire(TIMEOUT), None
     try:
-        answer = wire.send("GET", f"{url}/access_info", "GET /access_info", NoAuth())
+        answer = wire.send("GET", f"{url}/access_info", "GET /access_info")
         understood(answer)
     except Unreachable as error:
         words = str(error)

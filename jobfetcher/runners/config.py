@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,12 @@ class Limits:
     """Name of the network, or None for the engine's own choice."""
     memory: int | None = None
     """Bytes a container may use; None: all."""
+
+
+def half_of_memory() -> int:
+    """Bytes of /dev/shm where nobody says: half of this machine's memory, at most 8 GiB."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(memory // 2, 8 * 1024**3)
 
 
 def labels(job: Job) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Runs jobs in containers: the rules by which a container is made once, started once, and believed.
 
-The engine's own check of names is the lock. Nothing is concluded from the end of a stream or from a
-time-out: inspection decides, and an exit counts only within one engine epoch.
+The engine's own check of names is the lock. Nothing is concluded from the end of a stream of events or from a
+time-out, and an exit counts only within one engine epoch (``vigil.py``).
 """
 
 import logging
@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 from jobfetcher.failpoints import failpoint
 from jobfetcher.runners.config import LABEL, Limits, clearing, container, is_of, is_of_worker
 from jobfetcher.runners.engine import Conflict, Engine, NotThere, Refused, StreamBroken, Unanswered, Watch
-from jobfetcher.runners.epoch import Survival, boot_id
-from jobfetcher.runners.exits import ever_started, exit_of, is_alive, is_going, why_not_started
+from jobfetcher.runners.exits import ever_started, is_alive, is_going, why_not_started
 from jobfetcher.runners.images import Images
 from jobfetcher.runners.multiplexed import payloads
+from jobfetcher.runners.vigil import REMOVED, Vigil, noted_epoch
 from jobfetcher.runners.watch import OneStream
 from states.errors import JobFailed, Paused, RunLost
 from states.job import Exit, Job, Run
@@ -30,19 +30,13 @@ SETTLE_SECONDS = 10.0
 """How long an effect that the engine did not confirm is looked for."""
 REMOVAL_SECONDS = 60.0
 LOOK_SECONDS = 0.1
-PATIENCE_SECONDS = 30.0
-"""A wait looks again after this time, even if the engine said nothing."""
 SURVIVAL_SECONDS = 30.0
 """How long a container must be seen alive after the engine's restart to have outlived it."""
 
-KILLED = 137
-"""Exit code of a command that was ended by SIGKILL, by whomever."""
 ALREADY = "already exists"
 """How an engine refuses a start that an earlier life of it has made and not noted."""
-REMOVED = "The container was removed by somebody while it ran."
 ENDED = {"exited", "dead"}
 """What a list of containers calls those that run no more."""
-INTERRUPTED = "The container was interrupted when the Docker engine or the machine restarted."
 
 
 class ContainerRunner:
@@ -74,6 +68,8 @@ class ContainerRunner:
         """Ids of containers whose start was sent and never answered."""
         self._unstarted: set[str] = set()
         """Ids of containers that this object has just made: nobody can have started them."""
+        self._begun: set[str] = set()
+        """Ids of containers that this object has just started."""
 
     def prepare(self, spec: JobSpec, stop: Stop) -> str:
         return self._images.prepare(spec.handler.image_url, stop)
@@ -92,76 +88,43 @@ class ContainerRunner:
     def start(self, job: Job, run: Run, stop: Stop) -> Run:
         """Safe twice: only a container that never ran is started, and by its id."""
         stop.check()
-        epoch = self._noted_epoch()
+        epoch = noted_epoch(self._watch)
         if run.id in self._unstarted:
             self._unstarted.discard(run.id)
-        elif self._was_started(run):
+        elif self._was_started(run, epoch):
             return run
         failpoint("docker.before-start")
         self._start(run)
+        self._begun.add(run.id)
         failpoint("docker.after-start")
         return run.model_copy(update={"epoch": epoch})
 
-    def _was_started(self, run: Run) -> bool:
-        """Whether it has run or runs. Raises ``RunLost`` or ``JobFailed`` where it cannot be started."""
+    def _was_started(self, run: Run, epoch: str) -> bool:
+        """Whether it has run or runs. Raises ``RunLost`` or ``JobFailed`` where it cannot be started.
+
+        Made by an engine that has restarted since: an earlier worker may have told it to start the container,
+        and both have died in the middle of it.
+        """
         found = self._engine.inspect(run.id)
         if found is None or is_going(found):
             raise RunLost(REMOVED)
         if ever_started(found):
             return True
         refused = str(found["State"].get("Error") or "")
-        if run.id in self._doubtful or ALREADY in refused:
+        if run.id in self._doubtful or ALREADY in refused or run.epoch != epoch:
             self._give_up_start(run)
         if refused:
             raise JobFailed(why_not_started(found))
         return False
 
     def wait(self, job: Job, run: Run, stop: Stop) -> Exit:
-        """The bell is hung up before each look, so that no end falls between the two.
-
-        The exit is believed if the engine, asked after it was seen, lives the same life in which the
-        container was last seen alive: it has not restarted in between, and it did not end the container
-        in order to stop, for then it would take no new question.
-        """
         failpoint("docker.before-wait")
-        survival, woken = Survival(run.epoch, self._survival_seconds), False
-        while True:
-            stop.check()
-            with self._watch.expecting(run.id) as bell:
-                found = self._ended(run, survival)
-                if found is None:
-                    if woken:  # in vain: whatever woke us must not do so without a pause
-                        stop.wait(LOOK_SECONDS)
-                    with stop.interrupts(bell.set):
-                        bell.wait(PATIENCE_SECONDS)
-                    stop.check()
-                    found = self._ended(run, survival)
-            if found is not None:
-                break
-            woken = True
-        failpoint("docker.exit-seen")
-        if self._epoch() != survival.epoch:
-            self._watch.renew()
-            raise RunLost(INTERRUPTED)
-        # News that memory ran out may come after the exit, and is then not in what is found.
-        killed = found["State"]["ExitCode"] == KILLED and not found["State"].get("OOMKilled")
-        return exit_of(found, killed and self._engine.out_of_memory(run.id))
-
-    def _ended(self, run: Run, survival: Survival) -> dict[str, Any] | None:
-        """The container as it is now if it has ended. The epoch is read first: an end belongs to it or to a
-        later one."""
-        epoch = self._noted_epoch()
-        found = self._engine.inspect(run.id)
-        if found is None or is_going(found):
-            raise RunLost(REMOVED)
-        if not is_alive(found) and ever_started(found):
-            return found
-        survival.seen(epoch)
-        return None
+        fresh = run.id in self._begun
+        self._begun.discard(run.id)
+        return Vigil(self._engine, self._watch, run, self._survival_seconds, fresh).end(stop)
 
     def logs(self, run: Run, stop: Stop) -> Iterator[bytes]:
-        """A killed engine looks like the end of the log, so the engine is asked once more at the end."""
-        life = self._watch.life()
+        """HTTP says where the answer ends: an engine that is killed in the middle of it breaks it."""
         try:
             with self._engine.output(run.id) as output, stop.interrupts(output.shutdown):
                 yield from payloads(output.chunks())
@@ -171,9 +134,6 @@ class ContainerRunner:
             stop.check()
             raise Paused("The Docker engine broke off in the middle of a log.") from broken
         stop.check()
-        if self._engine.life() != life:
-            self._watch.renew()
-            raise Paused("The Docker engine restarted in the middle of a log.")
 
     def stop(self, name: str, grace_seconds: float) -> None:
         for found in self._ours(name):
@@ -206,13 +166,6 @@ class ContainerRunner:
         found = self._engine.listed({f"{LABEL}worker": self.worker})
         return sorted({one["Labels"][f"{LABEL}run"] for one in found if f"{LABEL}run" in one["Labels"]})
 
-    def _epoch(self) -> str:
-        return f"{boot_id()}/{self._engine.life()}"
-
-    def _noted_epoch(self) -> str:
-        """The epoch as it is or was: one that has passed is safe to note, for nothing is believed in it."""
-        return f"{boot_id()}/{self._watch.life()}"
-
     def _ours(self, name: str) -> list[dict[str, Any]]:
         return self._engine.listed({f"{LABEL}worker": self.worker, f"{LABEL}run": name})
 
@@ -234,7 +187,7 @@ class ContainerRunner:
     def _create(self, job: Job, folder: Path, stop: Stop, again: bool = True) -> Run:
         """Asks without looking first: the engine refuses a name that is taken. ``again``: also once more
         after a stale container of that name."""
-        epoch = self._noted_epoch()
+        epoch = noted_epoch(self._watch)
         failpoint("docker.before-create")
         try:
             made = self._create_with_image(job, folder, epoch, stop)
@@ -324,6 +277,7 @@ class ContainerRunner:
 
     def _remove(self, container_id: str) -> None:
         self._unstarted.discard(container_id)
+        self._begun.discard(container_id)
         try:
             self._engine.remove(container_id)
             return

@@ -3,7 +3,7 @@
 Every request has a time-out and a connection of its own: an engine that is told to stop closes its door
 before it ends its containers, and still answers on old connections meanwhile. A client is used by one thread
 at a time and kept for the next; streams are read from the response itself, because docker-py switches their
-time-outs off.
+time-outs off. Only the stream of all events may be silent for ever.
 """
 
 import json
@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,24 +21,26 @@ import docker.errors
 import requests
 from docker.constants import MINIMUM_DOCKER_API_VERSION
 
-from jobfetcher.runners.config import Limits
+from jobfetcher.runners.config import Limits, half_of_memory
 from jobfetcher.runners.containers import ContainerRunner
-from jobfetcher.runners.engine import Conflict, NotThere, Refused, Stream, Unanswered
+from jobfetcher.runners.engine import Conflict, NotThere, Refused, Stream, StreamBroken, Unanswered
 from jobfetcher.runners.epoch import listener
 from jobfetcher.runners.images import BACKOFF, Account, Images, PullPolicy
-from jobfetcher.runners.response import Response
-from jobfetcher.runners.unix_socket import AWAY, UNIX, UnixSocketAdapter
+from jobfetcher.runners.response import Response, explanation
+from jobfetcher.runners.unix_socket import AWAY, UNIX, UnixSocketAdapter, ping
 from states.errors import Paused
 
 DEFAULT_URL = "unix:///var/run/docker.sock"
 CALL_SECONDS = 60.0
 """Time-out of an ordinary request."""
 SILENCE_SECONDS = 30.0
-"""A stream that says nothing for so long is given up; whoever still needs it opens it anew."""
+"""A stream that does not begin, or says nothing for so long, is given up."""
 IDLE_PULL_SECONDS = 120.0
 """A pull that makes no progress for so long has failed."""
 SLACK_SECONDS = 5.0
 """Events this old are sent again, so that none falls between the request and the subscription."""
+MEMORY_SECONDS = 5.0
+"""How long an engine may take to remember what it has told."""
 LATE_SECONDS = 0.5
 """How late the news that memory ran out may come after the exit."""
 
@@ -65,7 +67,7 @@ class DockerRunner(ContainerRunner):
         account: Account | None = None,
     ) -> None:
         self.engine = DockerEngine(base_url)
-        limits = Limits(ipc_mode, shm_size or _half_of_memory(), network, memory)
+        limits = Limits(ipc_mode, shm_size or half_of_memory(), network, memory)
         images = Images(self.engine, pull, pull_backoff, account)
         super().__init__(self.engine, worker, host_path, images, limits)
 
@@ -102,8 +104,11 @@ class DockerEngine:
 
     def ping(self) -> None:
         """Raise ``Paused`` if no engine answers. Much cheaper for it than ``version``."""
-        with self._asking() as client:
-            client.ping()
+        if self.base_url.startswith(UNIX):
+            ping(self.base_url.removeprefix(UNIX), self._call_seconds)
+        else:
+            with self._asking() as client:
+                client.ping()
 
     def version(self) -> dict[str, Any]:
         with self._asking() as client:
@@ -165,7 +170,7 @@ class DockerEngine:
             try:
                 return dict(client.inspect_image(name))  # type: ignore[no-untyped-call] # stubs
             except docker.errors.APIError as error:
-                if error.status_code == 404 or "invalid reference" in str(error.explanation):
+                if error.status_code == 404 or _names_none(str(error.explanation)):
                     return None
                 raise
 
@@ -207,37 +212,50 @@ class DockerEngine:
     @contextmanager
     def events(self, labels: Mapping[str, str]) -> Iterator[Stream]:
         wanted = [f"{name}={value}" for name, value in labels.items()]
-        filters = json.dumps({"label": wanted, "type": ["container"], "event": ["die", "destroy"]})
+        filters = json.dumps({"label": wanted, "type": ["container"]})
         since = f"{time.time() - SLACK_SECONDS:.3f}"
         asked = ("GET", "/events", {"filters": filters, "since": since}, SILENCE_SECONDS)
         with self._asking() as client, self._stream(client, *asked) as stream:
+            stream.wait_for_ever()
             yield stream
 
+    def remembers(self, container: str, moment: int) -> bool:
+        """An engine keeps its latest 256 events, in memory only. One whose clock was put back in the meantime
+        is silent."""
+        then = f"{moment // 10**9}.{moment % 10**9:09}"
+        try:
+            return self._told(container, "die", then, then, MEMORY_SECONDS)
+        except StreamBroken:
+            return False
+
     def out_of_memory(self, container: str) -> bool:
-        now = time.time()
-        filters = json.dumps({"container": [container], "event": ["oom"]})
-        period = {"since": "0", "until": f"{now + LATE_SECONDS:.3f}"}
+        until = f"{time.time() + LATE_SECONDS:.3f}"
+        try:
+            return self._told(container, "oom", "0", until, SILENCE_SECONDS)
+        except StreamBroken as broken:
+            raise Unanswered(f"The Docker engine at {self.base_url} does not answer ({broken}).") from broken
+
+    def _told(self, container: str, event: str, since: str, until: str, seconds: float) -> bool:
+        filters = json.dumps({"container": [container], "event": [event]})
+        asked = {"filters": filters, "since": since, "until": until}
         with (
             self._asking() as client,
-            self._stream(client, "GET", "/events", {"filters": filters, **period}, SILENCE_SECONDS) as stream,
+            self._stream(client, "GET", "/events", asked, seconds) as stream,
         ):
             return any(piece.strip() for piece in stream.chunks())
 
-    @contextmanager
-    def output(self, container: str, follow: bool = False) -> Iterator[Stream]:
+    def output(self, container: str, follow: bool = False) -> AbstractContextManager[Stream]:
         """``follow``: also what it writes from now on, however long it is silent, until it ends."""
-        wanted = {"stdout": "1", "stderr": "1", "follow": "1" if follow else "0"}
-        path = f"/containers/{container}/logs"
-        seconds = None if follow else CALL_SECONDS
-        with self._telling() as client, self._stream(client, "GET", path, wanted, seconds) as stream:
-            yield stream
+        return self._log(container, {"follow": str(int(follow))}, None if follow else CALL_SECONDS)
+
+    def tail(self, container: str, lines: int) -> AbstractContextManager[Stream]:
+        """The last ``lines`` of what it wrote until now."""
+        return self._log(container, {"follow": "0", "tail": str(lines)}, SILENCE_SECONDS)
 
     @contextmanager
-    def tail(self, container: str, lines: int) -> Iterator[Stream]:
-        """The last ``lines`` of what it wrote until now."""
-        wanted = {"stdout": "1", "stderr": "1", "follow": "0", "tail": str(lines)}
-        path = f"/containers/{container}/logs"
-        with self._telling() as client, self._stream(client, "GET", path, wanted, SILENCE_SECONDS) as stream:
+    def _log(self, container: str, part: Mapping[str, str], seconds: float | None) -> Iterator[Stream]:
+        asked = ("GET", f"/containers/{container}/logs", {"stdout": "1", "stderr": "1", **part}, seconds)
+        with self._telling() as client, self._stream(client, *asked) as stream:
             yield stream
 
     @contextmanager
@@ -249,13 +267,13 @@ class DockerEngine:
         params: Mapping[str, str],
         seconds: float | None,
         headers: Mapping[str, str | bytes] | None = None,
-    ) -> Iterator[Stream]:
+    ) -> Iterator[Response]:
         url = f"{client.base_url}/v{client.api_version}{path}"
         with client.request(
             method, url, params=dict(params), headers=headers, stream=True, timeout=seconds
         ) as answer:
             if not answer.ok:
-                raise _refusal(answer.status_code, _explanation(answer))
+                raise _refusal(answer.status_code, explanation(answer))
             yield Response(answer.raw)
 
     @contextmanager
@@ -311,6 +329,11 @@ class DockerEngine:
         return Unanswered(f"The Docker engine at {self.base_url} does not answer ({error}).")
 
 
+def _names_none(reason: str) -> bool:
+    """No image has such a name, or can have it; the engine says so with a 500."""
+    return "invalid reference" in reason or reason.lower().startswith("no such image")
+
+
 def _network_birth(client: docker.APIClient) -> str:
     try:
         return str(client.inspect_network("bridge")["Created"])
@@ -325,15 +348,3 @@ def _life(info: Mapping[str, Any], sign: str) -> str:
 def _refusal(status: int, reason: str) -> Refused:
     kind = {404: NotThere, 409: Conflict}.get(status, Refused)
     return kind(reason, status)
-
-
-def _explanation(answer: requests.Response) -> str:
-    try:
-        return str(answer.json()["message"])
-    except (ValueError, KeyError, TypeError):
-        return answer.text or f"status {answer.status_code}"
-
-
-def _half_of_memory() -> int:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return min(memory // 2, 8 * 1024**3)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from jobfetcher.runners.story import Story
 from states.errors import Paused
 
 
@@ -39,7 +40,8 @@ class Stream(Protocol):
     """An answer that comes bit by bit."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Pieces as they come. The end proves nothing. Raises ``StreamBroken``."""
+        """Pieces as they come, until the engine ends its answer. Where it follows something, that end proves
+        nothing. Raises ``StreamBroken``."""
 
     def shutdown(self) -> None:
         """End the reading, from any thread."""
@@ -73,8 +75,14 @@ class Engine(Protocol):
         """Lines of JSON. Raises ``Refused``."""
 
     def events(self, labels: Mapping[str, str]) -> AbstractContextManager[Stream]:
-        """A line of JSON for each container with these labels that ends or is removed, from a few seconds
-        ago on. Breaks after a silence."""
+        """A line of JSON for whatever happens to a container with these labels, from a few seconds ago on, in
+        order and without a gap. It may be silent for as long as it likes."""
+
+    def remembers(self, container: str, moment: int) -> bool:
+        """Whether this life of the engine has told, at that moment (nanoseconds), that the container ended.
+
+        Asked on a connection of its own, as ``life`` is. It waits for no lock of the container.
+        """
 
     def out_of_memory(self, container: str) -> bool:
         """Whether it was reported that the container ran out of memory; waits a moment for that news."""
@@ -95,6 +103,10 @@ class Watch(Protocol):
 
     def life(self) -> str:
         """``Engine.life`` as it is, or was at an earlier moment. Raises ``Paused``."""
+
+    def story(self, container: str, seconds: float = 0) -> Story | None:
+        """What events have told without a gap of the container since its start; None where they prove
+        nothing. ``seconds``: how long to wait for the first of them."""
 
     def renew(self) -> None:
         """What was known is known no more."""

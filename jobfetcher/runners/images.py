@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal, Protocol
@@ -23,6 +24,16 @@ _PASSING = (
     "bad gateway", "service unavailable", "internal server error", "gateway time-out",
 )  # fmt: skip
 
+_PART = r"[A-Za-z0-9]+(?:(?:[._]|__|-+)[A-Za-z0-9]+)*"
+_REPOSITORY = re.compile(rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::\d+)?/)?{_PART}(?:/{_PART})*")
+"""As the registries' grammar has it, but for capitals: of those the engine itself says what is wrong."""
+_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+_DIGEST = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9A-Fa-f]+")
+_LONGEST = 255
+"""Characters of a repository's name, or of a digest."""
+_SHOWN = 80
+"""Characters of an unusable name that a message repeats."""
+
 
 class PullFailed(Exception):
     """The message is the registry's or the engine's reason."""
@@ -36,15 +47,17 @@ class PullFailed(Exception):
 def reference(image: str) -> tuple[str, str]:
     """Repository and tag (or digest) of an image's name; without a tag it is ``latest``.
 
-    Raises ``JobFailed`` where there is no name.
+    Raises ``JobFailed`` where no image can have that name.
     """
     name = image.strip()
-    if not name or any(character.isspace() for character in name):
-        raise JobFailed(f"The job names no usable image ({image!r}).")
     repository, at, digest = name.partition("@")
     head, colon, tag = repository.rpartition(":")
     if not colon or "/" in tag:
         head, tag = repository, "latest"
+    right = _DIGEST.fullmatch(digest) if at else _TAG.fullmatch(tag)
+    if not right or max(len(head), len(digest)) > _LONGEST or not _REPOSITORY.fullmatch(head):
+        shown = f"{image[:_SHOWN]!r}, {len(image)} characters" if len(image) > _SHOWN else f"{image!r}"
+        raise JobFailed(f"The job names no usable image ({shown}).")
     return head, digest if at else tag
 
 
@@ -94,38 +107,32 @@ class Images:
         return found
 
     def _prepare(self, image: str, stop: Stop, on_layers: Callable[[], object]) -> str:
-        repository, tag = reference(image)
-        local = self._local(repository, tag)
-        if self._policy == "never" or (self._policy == "missing" and local):
-            return local or _missing(image, "pulling is switched off, and the engine does not have it")
+        if self._policy != "always":
+            local = self._local(image)
+            if local or self._policy == "never":
+                return local or _missing(image, "pulling is switched off, and the engine does not have it")
+        with metered("pull") as meter:
+            return self._pulled(image, Layers(meter, on_layers), stop, self._backoff)
+
+    def _local(self, image: str) -> str | None:
+        return self._engine.image_id(full_name(*reference(image)))
+
+    def _pulled(self, image: str, layers: "Layers", stop: Stop, pauses: Sequence[float]) -> str:
+        """The image that the pull brought, or after a failed one the image that is here. With an image at
+        hand the job need not wait for a registry that is away."""
+        stop.check()
         try:
-            # With an image at hand the job need not wait for a registry that is away.
-            with metered("pull") as meter:
-                self._pull(repository, tag, Layers(meter, on_layers), stop, () if local else self._backoff)
+            _Pull(self._engine, *reference(image), layers).run(stop)
         except PullFailed as failure:
-            local = self._local(repository, tag)
-            if local:
+            if local := self._local(image):
                 log.warning("pull.failed", extra={"image": image, "reason": str(failure), "used": local})
-            return local or _missing(image, str(failure))
-        return self._local(repository, tag) or _missing(image, "it is gone right after the pull")
-
-    def _local(self, repository: str, tag: str) -> str | None:
-        return self._engine.image_id(full_name(repository, tag))
-
-    def _pull(
-        self, repository: str, tag: str, layers: "Layers", stop: Stop, backoff: Sequence[float]
-    ) -> None:
-        for pause in (*backoff, None):
-            stop.check()
-            try:
-                _Pull(self._engine, repository, tag, layers).run(stop)
-            except PullFailed as failure:
-                if pause is None or not failure.may_pass:
-                    raise
-                log.info("pull.again", extra={"image": f"{repository}:{tag}", "reason": str(failure)})
-                stop.wait(pause)
-            else:
-                return
+                return local
+            if not (pauses and failure.may_pass):
+                return _missing(image, str(failure))
+            log.info("pull.again", extra={"image": image, "reason": str(failure)})
+            stop.wait(pauses[0])
+            return self._pulled(image, layers, stop, pauses[1:])
+        return self._local(image) or _missing(image, "it is gone right after the pull")
 
 
 class _Pull:

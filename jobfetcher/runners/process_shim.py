@@ -22,6 +22,8 @@ from typing import Any
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 CANNOT_RUN = 127
+ROOM = 4096
+"""Bytes set aside for ``exit.json``: the command may fill the disk."""
 SIGNALS = {signal.SIGTERM, signal.SIGUSR1}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -40,6 +42,7 @@ def main(folder: Path) -> None:
         return
     _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     write(folder / "shim.json", about(os.getpid()))
+    (folder / "exit.part").write_bytes(b" " * ROOM)
     os.close(os.open(folder / "started", os.O_CREAT | os.O_EXCL, 0o600))
     sync(folder)
     write(folder / "exit.json", run(folder, json.loads((folder / "run.json").read_text())))
@@ -163,8 +166,9 @@ def stat(pid: int) -> list[str]:
 def write(path: Path, what: dict[str, Any]) -> None:
     """Write a file so that it is there whole or not at all."""
     part = path.with_suffix(".part")
-    with part.open("w") as file:
+    with part.open("r+" if part.exists() else "w") as file:  # into the room that was set aside for it
         json.dump(what, file)
+        file.truncate()
         file.flush()
         os.fsync(file.fileno())
     part.rename(path)

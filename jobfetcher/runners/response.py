@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+import requests
 import urllib3.exceptions
 
 from jobfetcher.runners.engine import StreamBroken
@@ -18,6 +19,12 @@ class Response:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
 
+    def wait_for_ever(self) -> None:
+        """From now on no silence breaks the stream."""
+        connection = self._raw.connection
+        if connection is not None and connection.sock is not None:
+            connection.sock.settimeout(None)
+
     def chunks(self) -> Iterator[bytes]:
         """What is there is passed on at once; a piece is at most 64 KiB."""
         try:
@@ -30,3 +37,11 @@ class Response:
         # It may have ended by itself in the meantime.
         with suppress(ValueError, RuntimeError, OSError):
             self._raw.shutdown()
+
+
+def explanation(answer: requests.Response) -> str:
+    """Why the engine refuses, in its own words."""
+    try:
+        return str(answer.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return answer.text or f"status {answer.status_code}"

@@ -1,9 +1,15 @@
-"""One stream of events for all containers of a worker, kept open by one thread while they come.
+"""One stream of events for all containers of a worker, kept open by one thread while the engine lives.
 
-It does two things, and proves nothing by either. It wakes those who wait for a container; inspection decides.
-And as long as it lives, the engine's life need not be asked for again to be *noted*: what was noted too early
-is at worst a life that has passed, and no exit is believed within that. Believing an exit takes a fresh
-question (``ContainerRunner.wait``), for a stream also lives on in an engine that is shutting down.
+It does three things. It wakes those who wait for a container. As long as it lives, the engine's life need not
+be asked for again to be *noted*: what was noted too early is at worst a life that has passed, and no exit is
+believed within that. And it tells the ``Story`` of a container whose start it has heard.
+
+A story says what an inspection would. The engine makes the event and the container's state from the same
+values, the event first, while it holds the container's lock. So of a container that was started on this
+stream, and of which nothing else is said but its end, inspection says the same, only later: once the engine
+has torn the network down. Neither of the two says whether the engine ended the container in order to stop:
+believing an exit takes a fresh question (``vigil.py``), for a stream also lives on in an engine that is
+shutting down. And the end of the stream proves nothing.
 """
 
 import json
@@ -11,27 +17,33 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from jobfetcher.runners.engine import Bell, Engine, Stream, StreamBroken
+from jobfetcher.runners.story import Stories, Story
 
 log = logging.getLogger(__name__)
+
+_WAKING = {"die", "destroy"}
 
 
 class OneStream:
     """Implements ``jobfetcher.runners.engine.Watch`` for the containers with ``labels``.
 
-    The stream is opened by whoever first needs it. It ends with the engine, and after a silence; then all
-    who wait are woken to look, and the next who needs it opens it anew. Nobody needs it: it stays closed.
+    The stream is opened by whoever first needs it. It ends with the engine; then all who wait are woken to
+    look, and the next who needs it opens it anew. Nobody needs it: it stays closed.
     """
 
     def __init__(self, engine: Engine, labels: Mapping[str, str]) -> None:
         self._engine = engine
         self._labels = dict(labels)
         self._opening = threading.Lock()
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._bells: dict[str, list[threading.Event]] = {}
         self._open: Stream | None = None
         self._life = ""
+        self._stories = Stories()
+        """Those of the open stream."""
 
     def life(self) -> str:
         """The engine's life, perhaps of a moment ago. Opens the stream. Raises ``Paused``."""
@@ -41,10 +53,20 @@ class OneStream:
                     return self._life
             return self._begin()
 
+    def story(self, container: str, seconds: float = 0) -> Story | None:
+        """What the open stream has told of the container since its start; None where it proves nothing.
+
+        ``seconds``: how long to wait for the first word of it.
+        """
+        with self._lock:
+            self._lock.wait_for(lambda: self._stories.knows(container) or self._open is None, seconds)
+            return self._stories.of(container)
+
     def renew(self) -> None:
         """Forget the stream and what was noted with it."""
         with self._lock:
-            stream, self._open = self._open, None
+            stream, self._open, self._stories = self._open, None, Stories()
+            self._lock.notify_all()
         if stream is not None:
             stream.shutdown()
 
@@ -71,7 +93,7 @@ class OneStream:
             stream = opened.enter_context(self._engine.events(self._labels))
             life = self._engine.life()
             with self._lock:
-                self._open, self._life = stream, life
+                self._open, self._life, self._stories = stream, life, Stories()
             arguments = (stream, opened)
             threading.Thread(target=self._listen, args=arguments, name="engine events", daemon=True).start()
         except BaseException:
@@ -84,33 +106,37 @@ class OneStream:
         """Body of the stream's thread."""
         try:
             with opened:
-                for container in _containers(stream.chunks()):
-                    self._ring(container)
+                for event in _events(stream.chunks()):
+                    self._hear(stream, event)
         except StreamBroken:
-            pass  # also after a silence
+            pass
         except Exception:
             log.exception("events.bug")
         finally:
             self._ended(stream)
 
-    def _ring(self, container: str) -> None:
+    def _hear(self, stream: Stream, event: Mapping[str, Any]) -> None:
         with self._lock:
-            for bell in self._bells.get(container, ()):
-                bell.set()
+            if self._open is stream:
+                self._stories.hear(event)
+                self._lock.notify_all()
+            if event.get("Action") in _WAKING:
+                for bell in self._bells.get(str(event["Actor"]["ID"]), ()):
+                    bell.set()
 
     def _ended(self, stream: Stream) -> None:
         with self._lock:
             if self._open is stream:
-                self._open = None
+                self._open, self._stories = None, Stories()
+            self._lock.notify_all()
             for bell in (bell for bells in self._bells.values() for bell in bells):
                 bell.set()
 
 
-def _containers(chunks: Iterator[bytes]) -> Iterator[str]:
-    """The container's id of each event."""
+def _events(chunks: Iterator[bytes]) -> Iterator[dict[str, Any]]:
     rest = b""
     for chunk in chunks:
         *lines, rest = (rest + chunk).split(b"\n")
         for line in lines:
             if line.strip():
-                yield str(json.loads(line)["Actor"]["ID"])
+                yield json.loads(line)

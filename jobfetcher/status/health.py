@@ -14,6 +14,8 @@ PATIENCE = {"reporter": 300.0, "worker": 600.0}
 call of an engine or an API that hangs may take two."""
 LONG_PATIENCE = 3600.0
 """The same for all others: they may be removing the many files of a large job."""
+FULL = MIB
+"""Bytes: with fewer free the disk counts as full."""
 ANSWER_SECONDS = 600.0
 """An answer older than this says nothing about now."""
 
@@ -35,6 +37,19 @@ class Disk:
     total: int
     least: int
     """What must stay free."""
+
+    @property
+    def is_full(self) -> bool:
+        """Next to nothing can be written."""
+        return self.free < FULL
+
+    def problems(self, status: Status) -> list[str]:
+        """A sentence if it is full; the database's own if that could not be written."""
+        if said := status.get("database", {}).get("full"):
+            return [said]
+        if not self.is_full:
+            return []
+        return [f"The disk is full: {self.free // 1024} KiB of {self.total // MIB} MiB are free; make room."]
 
 
 @dataclass(frozen=True)
@@ -69,13 +84,18 @@ def alive(status: Status) -> Verdict:
     )
 
 
+def works(status: Status, disk: Disk) -> Verdict:
+    """It lives, and has a disk to write on."""
+    return Verdict((*alive(status).problems, *disk.problems(status)))
+
+
 def ready(status: Status, disk: Disk) -> Verdict:
     """It lives, and nothing keeps it from taking a job on."""
-    problems = [*alive(status).problems]
+    problems = [*works(status, disk).problems]
     problems += _silent(status, "api", "The API", "check API_URL, the network and the login")
     if status["runner"] == "docker":
         problems += _silent(status, "engine", "The Docker engine", "see whether it runs")
-    if disk.free < disk.least:
+    if FULL <= disk.free < disk.least:
         problems.append(
             f"Only {disk.free // MIB} MiB are free and {disk.least // MIB} MiB must stay free; make room, or "
             "lower MIN_FREE_DISK."

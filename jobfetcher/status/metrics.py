@@ -15,7 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
-from jobfetcher.status.health import Disk, Status, alive, ready
+from jobfetcher.status.health import Disk, Status, ready, works
 from jobfetcher.status.traffic import Traffic
 from persistence.overview import Overview, Stay
 from states.table import LIVE, TABLE
@@ -141,7 +141,7 @@ class WorkerMetrics(Collector):
         yield _gauge("gpus", "GPUs of this machine.", gpus)
 
     def _verdicts(self, status: Status, disk: Disk) -> Families:
-        yield _gauge("healthy", "1 while the worker's threads turn (/healthz).", alive(status).ok)
+        yield _gauge("healthy", "1 while all is well (/healthz).", works(status, disk).ok)
         yield _gauge("ready", "1 while it could take a job on (/readyz).", ready(status, disk).ok)
 
     def _answers(self, status: Status) -> Families:

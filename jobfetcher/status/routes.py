@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from jobfetcher.status import drawing, views
-from jobfetcher.status.health import Verdict, alive, ready
+from jobfetcher.status.health import Verdict, ready, works
 from jobfetcher.status.joblog import Log
 from jobfetcher.status.metrics import KIND, Exposition
 from jobfetcher.status.server import Answer, Question, sentence
@@ -33,7 +33,7 @@ class Routes:
         self._page = page_files()
         self._exact: dict[str, Callable[[Question], Answer]] = {
             "/metrics": lambda question: Answer(self._exposition.text(), KIND),
-            "/healthz": lambda question: _verdict(self._alive(), question),
+            "/healthz": lambda question: _verdict(self._works(), question),
             "/readyz": lambda question: _verdict(self._ready(), question),
             "/api/status": lambda question: _json(views.status(self._worker)),
         }
@@ -48,8 +48,8 @@ class Routes:
             return sentence(503, str(error))
         return self._page.get(question.path, NO_PAGE)
 
-    def _alive(self) -> Verdict:
-        return alive(views.live(self._worker))
+    def _works(self) -> Verdict:
+        return works(views.live(self._worker), self._worker.disk())
 
     def _ready(self) -> Verdict:
         return ready(views.live(self._worker), self._worker.disk())

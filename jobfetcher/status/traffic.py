@@ -1,14 +1,10 @@
-"""Counts what is asked of the API and how it ends, without the client's knowledge: at its sessions."""
+"""Counts what is asked of the API and how it ends, by listening to its client."""
 
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
-from urllib.parse import urlsplit
-
-import requests
 
 CALLS: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("fetch_jobs", "GET", re.compile(r"/jobs$")),
@@ -42,30 +38,14 @@ class Traffic:
         with self._lock:
             return dict(self._ended)
 
-    def session(self) -> requests.Session:
-        """A session that counts; for ``ApiClient``."""
-        return _Counted(self)
-
-
-class _Counted(requests.Session):
-    def __init__(self, traffic: Traffic) -> None:
-        super().__init__()
-        self._traffic = traffic
-
-    def request(self, method: str, url: Any, *args: Any, **named: Any) -> requests.Response:  # type: ignore[override]  # what requests takes is passed on as it is
-        call = called(method, str(url))
-        try:
-            response = super().request(method, url, *args, **named)
-        except requests.RequestException:
-            self._traffic.note(call, "unreachable")
-            raise
-        self._traffic.note(call, outcome(response.status_code))
-        return response
+    def heard(self, method: str, url: str, status: int | None) -> None:
+        """A request has ended with that status, or without an answer; for ``ApiClient``'s ``on_answer``."""
+        self.note(called(method, url), "unreachable" if status is None else outcome(status))
 
 
 def called(method: str, url: str) -> str:
     """The name of a call of the API; ``other`` for what is none."""
-    path = urlsplit(url).path
+    path = url.partition("?")[0]
     found = (name for name, verb, pattern in CALLS if verb == method and pattern.search(path))
     return next(found, "other")
 

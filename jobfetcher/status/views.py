@@ -10,7 +10,7 @@ from typing import Any
 
 from jobfetcher.cli.look import TERMINAL, everything, stays
 from jobfetcher.logs import Masked
-from jobfetcher.status.health import Disk, Live, alive, ready
+from jobfetcher.status.health import Disk, Live, ready, works
 from persistence.errors import StoreUnavailable, StoreUnusable
 from persistence.overview import Glance, Memory, Overview
 
@@ -51,7 +51,7 @@ def live(worker: Worker) -> dict[str, Any]:
 def status(worker: Worker) -> dict[str, Any]:
     """The worker now, and its latest jobs."""
     now, disk = live(worker), worker.disk()
-    verdicts = {"health": alive(now).as_dict(), "ready": ready(now, disk).as_dict()}
+    verdicts = {"health": works(now, disk).as_dict(), "ready": ready(now, disk).as_dict()}
     return {**now, **verdicts, "disk": asdict(disk), **_from_database(worker)}
 
 

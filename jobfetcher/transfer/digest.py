@@ -17,7 +17,7 @@ class Digest:
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._size = 0
-        self._waiting: queue.Queue[bytes | None] = queue.Queue(DEPTH)
+        self._waiting: queue.Queue[bytes | None]
         self._thread: threading.Thread | None = None
 
     def update(self, piece: bytes) -> None:
@@ -27,9 +27,15 @@ class Digest:
             self._hash.update(piece)
             return
         if self._thread is None:
+            self._waiting = queue.Queue(DEPTH)
             self._thread = threading.Thread(target=self._run, name="digest", daemon=True)
             self._thread.start()
         self._waiting.put(piece)
+
+    def add(self, piece: bytes) -> None:
+        """``piece`` follows, and is hashed when this returns."""
+        self.close()
+        self._hash.update(piece)
 
     def hexdigest(self) -> str:
         """The hash of everything so far."""

@@ -18,6 +18,7 @@ from jobfetcher.transfer.course import Course
 from jobfetcher.transfer.crew import side_by_side
 from jobfetcher.transfer.folders import size_of
 from jobfetcher.transfer.gate import Gate
+from jobfetcher.transfer.hands import Hands
 from jobfetcher.transfer.options import OnDone, Transfer
 from jobfetcher.transfer.part import Part, parts_folder, place_all, remove_parts
 from jobfetcher.transfer.pool import STALL_SECONDS, Pool
@@ -46,8 +47,9 @@ def download_inputs(
     policy: Policy | None = None,
     inactivity: float = STALL_SECONDS,
 ) -> None:
-    """Download every input of the job into ``folder``, ``connections`` at a time.
+    """Download every input of the job into ``folder``, over ``connections`` at a time.
 
+    Those that are left without a file receive ranges of the others', if a large one comes slowly.
     Files of ``done`` that are there with their size are left out; ``on_done`` is called, from any
     thread, once a file is safe on disk. ``inactivity`` is the longest silence of a server, in seconds.
     Raises ``JobFailed`` with a sentence if an input cannot be had, and ``Paused`` if it can perhaps be
@@ -76,20 +78,18 @@ def fetch_inputs(
     missing = [(path, file_id) for path, file_id in wanted.items() if str(path) not in here]
     if not missing:
         return remove_parts(folder)
-    connections = min(transfer.connections, len(missing))
+    at_once = min(transfer.connections, len(missing))
     with (
-        Pool(connections, transfer.inactivity) as pool,
+        Pool(transfer.connections, transfer.inactivity) as pool,
         metered("download") as meter,
         (room or Room(folder, free=lambda _: sys.maxsize)).claim() as claim,
     ):
         meter.plan(len(wanted))
         for size in here.values():
             meter.share().found_whole(size)
-        inputs = _Inputs(
-            api, folder, transfer, pool, meter, claim, on_progress, Gate(connections, GATE_SECONDS)
-        )
+        inputs = _Inputs(api, folder, transfer, pool, meter, claim, on_progress, Gate(at_once, GATE_SECONDS))
         try:
-            inputs.fetch(missing, connections)
+            inputs.fetch(missing, at_once)
         except JobFailed:
             remove_parts(folder)
             raise
@@ -121,20 +121,33 @@ class _Inputs:
         self._batch = Batch(self._settle, transfer.together)
         self._fresh = False
 
-    def fetch(self, missing: list[tuple[PurePosixPath, str]], connections: int) -> None:
-        """Fetch them all, ``connections`` at a time; those that begin together meet at the gate."""
+    def fetch(self, missing: list[tuple[PurePosixPath, str]], at_once: int) -> None:
+        """Fetch them all, ``at_once`` at a time; those that begin together meet at the gate."""
         self._folder.mkdir(parents=True, exist_ok=True)
         self._fresh = not parts_folder(self._folder).exists()
         parts_folder(self._folder).mkdir(exist_ok=True, mode=0o700)
-        gates = chain(repeat(self._gate, connections), repeat(None))
+        self._hands = Hands(len(missing), self._transfer.connections - at_once)
+        gates = chain(repeat(self._gate, at_once), repeat(None))
+        stop, items = self._transfer.stop, zip(missing, gates, strict=False)
         try:
-            items = zip(missing, gates, strict=False)
-            side_by_side(self._fetch, items, connections, self._transfer.stop, self._batch.flush)
+            with stop.interrupts(self._hands.leave):
+                side_by_side(self._fetch, items, at_once, stop, self._no_file_left)
         finally:
+            self._hands.close()
             self._batch.flush()
 
+    def _no_file_left(self) -> None:
+        self._batch.flush()
+        self._hands.lend()
+
     def _fetch(self, item: tuple[tuple[PurePosixPath, str], Gate | None], halt: Stop) -> None:
-        (path, file_id), gate = item
+        try:
+            self._fetch_one(*item[0], item[1], halt)
+        except BaseException:
+            self._hands.leave()  # the first error ends them all
+            raise
+
+    def _fetch_one(self, path: PurePosixPath, file_id: str, gate: Gate | None, halt: Stop) -> None:
         course = Course(
             self._meter.share(),
             self._claim.portion(),
@@ -142,7 +155,8 @@ class _Inputs:
             lambda size: self._on_progress(str(path), size),
             before_large=self._batch.flush,
         )
-        receiver = Receiver(RetryingApi.over(self._api, self._transfer.policy, halt), self._pool, halt)
+        api = RetryingApi.over(self._api, self._transfer.policy, halt)
+        receiver = Receiver(api, self._pool, halt, self._hands, self._transfer.terms)
         received = receiver.receive(file_id, Part(self._folder, path.parts, self._fresh), course)
         course.close()  # not if it failed: the others leave the gate by the halt, and receive nothing more
         self._batch.add(received)

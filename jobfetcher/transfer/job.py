@@ -1,6 +1,7 @@
 """The two transfers as the machine's steps use them: what is done is kept in the store."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,9 +11,13 @@ from jobfetcher.transfer.download import fetch_inputs
 from jobfetcher.transfer.options import Transfer
 from jobfetcher.transfer.pool import INACTIVITY_SECONDS, STALL_SECONDS
 from jobfetcher.transfer.spool import CAP
-from jobfetcher.transfer.upload import Log, send_outputs
+from jobfetcher.transfer.upload import Log, SetAside, send_outputs
+from states.errors import JobFailed
 from states.job import Job
-from states.ports import Api, Stop, Store, StoredFile
+from states.ports import Api, Stop, Store, StoredFile, Uploaded
+
+PATIENCE_SECONDS = 2 * 3600.0
+"""How long a storage may answer 500 to one output while it takes the job's log, each time."""
 
 
 class JobTransfers:
@@ -35,6 +40,7 @@ class JobTransfers:
         log_cap: int = CAP,
         with_log: bool = True,
         room: Room | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._store = store
@@ -44,18 +50,46 @@ class JobTransfers:
         self._log_cap = log_cap
         self._with_log = with_log
         self._room = room
+        self._clock = clock
+        self._sick: dict[str, dict[str, float]] = {}
+        """Since when which outputs of which run are answered with a 500, without a break."""
 
     def download(self, job: Job, folder: Path, stop: Stop) -> None:
         """Bring all inputs of the job into ``folder``."""
         fetch_inputs(self._api, job.spec, folder, self._transfer(job, "down", stop), room=self._room)
 
-    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> str:
+    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> Uploaded:
         """Upload all outputs, then ``log`` as the container's log (unless made ``with_log=False``).
 
-        Returns the log's last lines.
+        An output that the storage does not take for ``PATIENCE_SECONDS``, while it takes the log, fails the
+        job.
         """
-        kept = Log(log, cap=self._log_cap, wanted=self._with_log, stays=True)
-        return send_outputs(self._api, job.spec, folder, self._transfer(job, "up", stop), kept)
+        taken: list[StoredFile] = []
+        kept = Log(log, cap=self._log_cap, wanted=self._with_log, stays=True, on_whole=taken.append)
+        since = self._sick.pop(job.run_name, {})
+        try:
+            try:
+                lines = send_outputs(self._api, job.spec, folder, self._transfer(job, "up", stop), kept)
+            except SetAside as sick:
+                self._sick[job.run_name] = self._still(sick, since)
+                raise
+        except JobFailed:
+            if taken:
+                self._store.record_files(job, taken)
+            raise
+        return Uploaded(lines, tuple(taken))
+
+    def _still(self, sick: SetAside, since: Mapping[str, float]) -> dict[str, float]:
+        """Since when each of the outputs is not taken. Raises ``JobFailed`` if that is too long."""
+        now = self._clock()
+        still = {path: since.get(path, now) for path in sick.paths}
+        for path, first in still.items():
+            if now - first >= PATIENCE_SECONDS:
+                raise JobFailed(
+                    f"The output {path!r} cannot be uploaded: the storage answers 500 to it again and again, "
+                    "while it takes the job's log."
+                ) from sick
+        return still
 
     def upload_again(self, job: Job, folder: Path, done: list[StoredFile], stop: Stop) -> None:
         """Upload the outputs that are not in ``done``, without the container's log; adds each to ``done``.

@@ -1,26 +1,28 @@
-"""A ``multipart/form-data`` body of known length, read piece by piece: memory stays flat.
+"""A ``multipart/form-data`` body of known length, piece by piece: memory stays flat.
 
 Built by hand, because the ready-made encoders are several times slower or hold the file in memory.
 """
 
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from jobfetcher.api.stretch import Shrunk, Stretch
 
 Span = tuple[int, int, int]
 """A piece of a file: descriptor, offset, number of bytes."""
+_PIECE = 4 * 1024 * 1024
+_SHORT = 64 * 1024
+"""Bytes of a file that is sent in one piece with what is around it."""
 _ESCAPED = str.maketrans({'"': "%22", "\r": "%0D", "\n": "%0A"})
 """What browsers escape in the names of fields and files."""
-
-
-class Shrunk(Exception):
-    """The file became shorter while it was read."""
 
 
 class Multipart:
     """The fields first, then ``spans`` as the file. What a file grows by meanwhile is left out.
 
-    ``on_read`` is called with the number of the file's bytes that have been read.
+    Iterating gives its pieces, once; what sends them raises ``Shrunk`` if the file has become shorter.
+    ``on_read`` is called with the number of the file's bytes that are done.
     """
 
     def __init__(
@@ -39,31 +41,32 @@ class Multipart:
         self._head = head.encode()
         self._tail = f"\r\n--{boundary}--\r\n".encode()
         self._on_read = on_read
-        self._read = 0
-        self._spans = [span for span in reversed(spans) if span[2]]
-        self.length = len(self._head) + sum(span[2] for span in spans) + len(self._tail)
+        self._spans = [span for span in spans if span[2]]
+        self._size = sum(span[2] for span in spans)
+        self.length = len(self._head) + self._size + len(self._tail)
         """Bytes of the whole body."""
 
-    def read(self, size: int = 1024 * 1024) -> bytes:
-        """The next piece, empty at the end. Raises ``Shrunk``."""
-        if self._head:
-            piece, self._head = self._head[:size], self._head[size:]
-        elif self._spans:
-            piece = self._next_of_file(size)
-        else:
-            piece, self._tail = self._tail[:size], self._tail[size:]
-        return piece
+    def __iter__(self) -> Iterator[bytes | Stretch]:
+        return iter([self._whole()]) if self._size <= _SHORT else self._pieces()
 
-    def _next_of_file(self, size: int) -> bytes:
-        fd, offset, left = self._spans.pop()
-        piece = os.pread(fd, min(size, left), offset)
-        if not piece:
+    def _whole(self) -> bytes:
+        """Few bytes are sooner sent at once. Raises ``Shrunk``."""
+        content = b"".join(os.pread(fd, length, offset) for fd, offset, length in self._spans)
+        if len(content) < self._size:
             raise Shrunk
-        if left > len(piece):
-            self._spans.append((fd, offset + len(piece), left - len(piece)))
-        self._read += len(piece)
-        self._on_read(self._read)
-        return piece
+        self._on_read(self._size)
+        return self._head + content + self._tail
+
+    def _pieces(self) -> Iterator[bytes | Stretch]:
+        done = 0
+        yield self._head
+        for fd, offset, length in self._spans:
+            for place in range(offset, offset + length, _PIECE):
+                size = min(_PIECE, offset + length - place)
+                yield Stretch(fd, place, size)
+                done += size
+                self._on_read(done)
+        yield self._tail
 
 
 def _quoted(name: str) -> str:

@@ -7,6 +7,7 @@ from typing import Self
 from jobfetcher.api.retries import NEVER, Policy
 from jobfetcher.transfer.batch import COUNT
 from jobfetcher.transfer.pool import INACTIVITY_SECONDS
+from jobfetcher.transfer.worth import TERMS, Terms
 from states.ports import Stop, StoredFile
 
 OnDone = Callable[[StoredFile], None]
@@ -30,6 +31,8 @@ class Transfer:
     """None: that of the API."""
     inactivity: float = INACTIVITY_SECONDS
     """The longest silence of a server, in seconds."""
+    terms: Terms = TERMS
+    """When one large file is received in ranges."""
 
     @classmethod
     def telling_each(cls, on_done: OnDone, **options: object) -> Self:

@@ -2,6 +2,9 @@
 
 The unfinished file and a note about it (the server's ETag; at the end size and SHA-256) lie in
 ``<folder>.parts``, on the same file system, where neither the job nor its uploads see them.
+
+Usually the file grows at its end, and what is there of it is here. One that is received in several ranges
+at once has holes: its note tells its front as well, up to which it has none, and that may only be too low.
 """
 
 import hashlib
@@ -18,6 +21,7 @@ from jobfetcher.failpoints import failpoint
 from jobfetcher.transfer.batch import SMALL
 from jobfetcher.transfer.digest import Digest
 from jobfetcher.transfer.folders import FULL, IN_THE_WAY, opened, size_of
+from jobfetcher.transfer.follower import NOTE_SECONDS, Follower
 from states.errors import JobFailed
 
 _BLOCK = 256 * 1024
@@ -56,20 +60,24 @@ class Part:
     ``fresh``: nothing can be here from an earlier try, so nothing is looked for.
     """
 
+    pause = NOTE_SECONDS
+
     def __init__(self, folder: Path, parts: Sequence[str], fresh: bool = False) -> None:
         name = hashlib.sha256("/".join(parts).encode()).hexdigest()[:32]
         self.root = folder
         self.parts = tuple(parts)
         """Its path in the job's folder."""
-        self.file = parts_folder(folder) / f"{name}.part"
+        unfinished = parts_folder(folder)
+        self.file = unfinished / f"{name}.part"
         """Where it lies until it is placed."""
-        self._note = parts_folder(folder) / f"{name}.json"
+        self._note = unfinished / f"{name}.json"
         self._fresh = fresh
         self._noted_there = not fresh
         self._digest = Digest()
+        self._follower: Follower | None = None
         self._fd = -1
         self.size = 0
-        """Bytes written so far."""
+        """All bytes before this are here."""
         self.etag = ""
         """The server's tag of what is partly here; empty if it cannot be continued."""
         self.whole = False
@@ -92,9 +100,11 @@ class Part:
         return self
 
     def _take_up(self, noted: dict[str, Any]) -> None:
+        self.etag = str(noted.get("etag", ""))
+        if "front" in noted:
+            self._cut_to(noted["front"])
         if noted:
             self._hash_what_is_there()
-        self.etag = str(noted.get("etag", ""))
         self.whole = noted.get("sha256") == self._digest.hexdigest()
         if not self.whole and not self.etag:
             self.restart()
@@ -104,16 +114,24 @@ class Part:
     ) -> None:
         self.close()
 
+    def _cut_to(self, front: int) -> None:
+        """Take away what lies behind holes, for good; then the file grows at its end again."""
+        if os.fstat(self._fd).st_size > front:
+            os.ftruncate(self._fd, front)
+        os.fsync(self._fd)
+        self._write_note({"etag": self.etag})
+
     def close(self) -> None:
         """What was written stays."""
+        self._stop_following()
         self._digest.close()
         os.close(self._fd)
 
     def restart(self, etag: str = "") -> None:
         """Begin with an empty file, of the version that the server calls ``etag``."""
-        if self.size:
+        if self.size or self._follower:
+            self._stop_following()
             os.ftruncate(self._fd, 0)
-            os.lseek(self._fd, 0, os.SEEK_SET)
             self._digest.close()
             self._digest = Digest()
         self.size = 0
@@ -123,18 +141,35 @@ class Part:
             self._note.unlink(missing_ok=True)
             self._noted_there = False
 
-    def write(self, piece: bytes) -> None:
-        """Append all of ``piece``. Raises ``OSError``."""
-        self._digest.update(piece)
+    def spread(self) -> None:
+        """From now on pieces may be written further on than where the file ends. Raises ``OSError``."""
+        self._note_front(self.size)
+        with opened(self._note.parent) as folder:
+            os.fsync(folder)
+        self._follower = Follower(self._fd, self._digest, self.size, self._note_front, self.pause)
+
+    def write(self, piece: bytes, place: int) -> None:
+        """Write all of ``piece`` at ``place``. Raises ``OSError``."""
+        if self._follower is None:
+            self._digest.update(piece)
         rest = memoryview(piece)
         while rest:
-            rest = rest[os.write(self._fd, rest) :]
-        before, self.size = self.size, self.size + len(piece)
-        if self.etag and before < _WORTH_A_NOTE <= self.size:
+            written = os.pwrite(self._fd, rest, place)
+            rest, place = rest[written:], place + written
+
+    def reach(self, front: int) -> None:
+        """All bytes before ``front`` are written. Raises ``OSError``."""
+        before, self.size = self.size, front
+        if self._follower is not None:
+            self._follower.advance(front)
+        elif self.etag and before < _WORTH_A_NOTE <= front:
             self._write_note({"etag": self.etag})
 
     def finish(self) -> str:
         """Make the file durable, ready to be placed, and return its SHA-256."""
+        if self._follower is not None:
+            self._follower.finish()
+            self._follower = None
         os.fchmod(self._fd, 0o644)
         os.fsync(self._fd)
         sha256 = self._digest.hexdigest()
@@ -155,6 +190,11 @@ class Part:
             self._digest.update(piece)
             self.size += len(piece)
 
+    def _stop_following(self) -> None:
+        if self._follower is not None:
+            self._follower.close()
+            self._follower = None
+
     def _noted(self) -> dict[str, Any]:
         if self._fresh:
             return {}
@@ -164,10 +204,21 @@ class Part:
             return {}
         return noted if isinstance(noted, dict) else {}
 
-    def _write_note(self, noted: dict[str, object]) -> None:
+    def _note_front(self, front: int) -> None:
+        self._sync()  # or after a power cut a hole would be taken for data
+        self._write_note({"etag": self.etag, "front": front}, flush=True)
+
+    def _sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def _write_note(self, noted: dict[str, object], flush: bool = False) -> None:
         self._noted_there = True
         fresh = self._note.with_suffix(".new")
-        fresh.write_text(json.dumps(noted), encoding="utf-8")
+        with fresh.open("w", encoding="utf-8") as file:
+            json.dump(noted, file)
+            if flush:
+                file.flush()
+                os.fsync(file.fileno())
         fresh.replace(self._note)
 
 

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 import urllib3
 
 from jobfetcher.api import errors
+from jobfetcher.api.client import retry_after
 from jobfetcher.api.retries import LATER, NOT_LET_IN, Policy, asked_to_wait, pause
+from jobfetcher.api.stretch import Shrunk
 from jobfetcher.failpoints import failpoint
 from jobfetcher.progress import Share
-from jobfetcher.transfer.multipart import Multipart, Shrunk, Span
+from jobfetcher.transfer.multipart import Multipart, Span
 from jobfetcher.transfer.pool import Pool
 from jobfetcher.transfer.tree import Output
 from states.errors import JobFailed, JobGone, Paused
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 TAKEN = (200, 201, 204)
 S3_LIMIT = 5 * 1024**3
 """Bytes that S3 takes by POST. It may break the connection off instead of saying so."""
+KEY_LIMIT = 1024
+"""Bytes of UTF-8 that S3 takes as an object's name."""
+_OWN_NAME = "${filename}"
 ASK_AFTER = 3
 """Failures in a row after which the API is asked whether the job is still there: for uploads of a
 deleted job it answers 500, like for any trouble of its own."""
@@ -36,6 +41,10 @@ class NotTaken(Paused):
     that has ended and was deleted since; with a live one it will be heard of."""
 
 
+class Sick(Paused):
+    """The storage answers 500 to this very file, time after time."""
+
+
 class _Refused(Exception):
     """The storage does not accept this request (any more): ask for another one, once."""
 
@@ -43,9 +52,11 @@ class _Refused(Exception):
 class _Failed(Exception):
     """It may work later."""
 
-    def __init__(self, why: str, retry_after: float | None = None) -> None:
+    def __init__(self, why: str, retry_after: float | None = None, kind: type[Paused] = Paused) -> None:
         super().__init__(why)
         self.retry_after = retry_after
+        self.kind = kind
+        """What it is called when the tries are used up."""
 
 
 @dataclass
@@ -72,7 +83,7 @@ class Sender:
 
         ``share`` hears how far it is.
 
-        Raises ``JobFailed``, ``JobGone`` or ``Paused``.
+        Raises ``JobFailed``, ``JobGone`` or ``Paused``; ``Sick`` where the storage can be asked for others.
         """
         delays, failures, refused, answers = self._policy.backoff(), 0, False, False
         while True:
@@ -91,13 +102,15 @@ class Sender:
                     answers = self._confirm()
                 if failures >= self._policy.tries:
                     why = f"The output {output.path!r} cannot be uploaded now: {error}."
-                    kind = NotTaken if answers and _is_no(error.__cause__) else Paused
+                    kind = NotTaken if answers and _is_no(error.__cause__) else error.kind
                     raise kind(why, error.retry_after) from error
                 pause(stop, max(next(delays), asked_to_wait(error)))
 
     def _post(self, output: Output, spans: Sequence[Span], share: Share, stop: Stop) -> int:
         folder = self._folder(output)
         request = self._request(folder, output)
+        if _is_s3(request) and _key_bytes(request.data.get("key", ""), output) > KEY_LIMIT:
+            raise self._never(output, f"with its folders its name is longer than the {KEY_LIMIT} bytes of S3")
         share.at(0)
         body = Multipart(request.data, output.name, spans, share.at)
         headers = {name: value for name, value in request.headers.items() if name.lower() != "content-type"}
@@ -113,7 +126,7 @@ class Sender:
             raise _Failed("it changed while it was read") from error
         except urllib3.exceptions.HTTPError as error:
             self._forget(folder, request)
-            if body.length > S3_LIMIT and "policy" in {name.lower() for name in request.data}:
+            if body.length > S3_LIMIT and _is_s3(request):
                 raise self._never(output, "it is larger than the 5 GB that S3 takes") from error
             raise _Failed(f"the connection broke off ({type(error).__name__})") from error
         failpoint("upload.after-post")
@@ -127,7 +140,8 @@ class Sender:
         if status == 413 or "EntityTooLarge" in body:
             raise self._never(output, "it is larger than the storage takes (5 GB with S3)")
         if status == 429 or status >= 500:
-            raise _Failed(f"the storage answers {status}", _seconds(response))
+            kind = Sick if status == 500 else Paused
+            raise _Failed(f"the storage answers {status}", _seconds(response), kind)
         if status in (400, 401, 403):
             raise _Refused(f"the storage refuses it ({status}: {errors.excerpt(body)})")
         if status == 404:
@@ -181,6 +195,14 @@ def _is_no(error: BaseException | None) -> bool:
     return isinstance(error, errors.ServerError) and error.status == 500
 
 
+def _is_s3(request: FileRequest) -> bool:
+    return "policy" in {name.lower() for name in request.data}
+
+
+def _key_bytes(key: str, output: Output) -> int:
+    """Of the name that S3 makes of the request's key and the file's own name; 0 where it makes none."""
+    return len(key.replace(_OWN_NAME, output.name).encode()) if _OWN_NAME in key else 0
+
+
 def _seconds(response: urllib3.BaseHTTPResponse) -> float | None:
-    wanted = response.headers.get("Retry-After", "")
-    return float(wanted) if wanted.isdigit() else None
+    return retry_after({name.lower(): value for name, value in response.headers.items()})

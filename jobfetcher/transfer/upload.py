@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +19,11 @@ from jobfetcher.transfer.crew import side_by_side
 from jobfetcher.transfer.folders import open_file, opened
 from jobfetcher.transfer.options import OnDone, Transfer
 from jobfetcher.transfer.pool import INACTIVITY_SECONDS, Pool
-from jobfetcher.transfer.sender import Sender
+from jobfetcher.transfer.sender import Sender, Sick
 from jobfetcher.transfer.spool import CAP, Spool, spool_path
 from jobfetcher.transfer.tree import Findings, Output, size_below, walk
 from states import paths
-from states.errors import JobFailed
+from states.errors import JobFailed, Paused
 from states.ports import Api, Stop, StoredFile
 from states.spec import FileType, JobSpec
 
@@ -31,6 +31,18 @@ _log = logging.getLogger(__name__)
 
 _SHOWN = 20
 """Paths named in a message; the log's structured fields have them too."""
+
+_BAD = 8
+"""Files of a job that cannot be stored, after which no others are tried."""
+
+
+class SetAside(Paused):
+    """The storage took the log, yet answered 500 to these outputs, as often as they were tried."""
+
+    def __init__(self, sick: Mapping[str, Sick]) -> None:
+        error = next(iter(sick.values()))
+        super().__init__(str(error), error.retry_after)
+        self.paths = tuple(sick)
 
 
 def upload_outputs(
@@ -54,8 +66,9 @@ def upload_outputs(
     Files of ``done`` are left out; ``on_done`` is called, from any thread, once the API has taken one.
     Of the log the last ``log_cap`` bytes are kept; without ``with_log`` it is read for its last lines only.
     Links, FIFOs, sockets and devices are left out.
-    Raises ``JobFailed`` with a sentence (after everything else was uploaded, if some output cannot be
-    read), ``JobGone`` if the API no longer knows the job, ``Paused`` if it can perhaps be done later.
+    Raises ``JobFailed`` with a sentence (after everything else was uploaded, if single outputs cannot be
+    read or stored), ``JobGone`` if the API no longer knows the job, ``Paused`` if it can perhaps be done
+    later.
     """
     transfer = Transfer.telling_each(
         on_done, stop=stop, connections=connections, done=done, policy=policy, inactivity=inactivity
@@ -76,6 +89,8 @@ class Log:
     """It is uploaded; else it is only read for its last lines."""
     stays: bool = False
     """A copy stays beside the folder, for people, as long as the folder's surroundings do."""
+    on_whole: Callable[[StoredFile], object] | None = None
+    """Called once the API has taken it, in place of what is called for other files."""
 
 
 def send_outputs(api: Api, spec: JobSpec, folder: Path, transfer: Transfer, log: Log | None = None) -> str:
@@ -103,6 +118,9 @@ class _Upload:
         self._done = {(file.kind, file.path): file.size for file in transfer.done if file.direction == "up"}
         self._batch = Batch(self._record, transfer.together)
         self._findings = Findings()
+        self._refused: list[JobFailed] = []
+        self._sick: dict[str, Sick] = {}
+        self._log_taken = False
 
     def plan(self) -> None:
         """Tell the meter what there is. What grows or vanishes meanwhile only makes it less exact."""
@@ -126,7 +144,9 @@ class _Upload:
     def _waiting(self) -> Iterator[Output]:
         for kind, below in paths.output_folders(self._spec):
             for output in walk(self._folder, kind, below, self._findings):
-                if (output.kind, output.path) not in self._done:
+                # Walked to the end all the same: the log's name depends on what there is.
+                enough = len(self._refused) + len(self._sick) >= _BAD
+                if not enough and (output.kind, output.path) not in self._done:
                     yield output
 
     def _file(self, output: Output, stop: Stop) -> None:
@@ -146,9 +166,17 @@ class _Upload:
                 self._batch.flush()
             share = self._meter.share()
             size = self._sender.send(output, lambda: [(fd, 0, os.fstat(fd).st_size)], share, stop)
+        except JobFailed as error:
+            self._refused.append(error)
+            return
+        except Sick as error:
+            self._sick[output.path] = error
+            return
         finally:
             os.close(fd)
-        self._taken(output, size, began)
+        self._batch.add(self._taken(output, size, began))
+        if size >= SMALL:
+            self._batch.flush()
 
     def log(self, log: Log) -> str:
         """Read the log to its end and upload it, if it is wanted. Returns its last lines."""
@@ -156,27 +184,43 @@ class _Upload:
             spool.take(log.pieces, self._transfer.stop)
             failpoint("upload.log-spooled")
             if log.wanted:
-                self._send_log(spool, self._log_output(log.name))
+                self._send_log(spool, self._log_output(log.name), log.on_whole)
             return spool.last_lines()
 
-    def _send_log(self, spool: Spool, output: Output) -> None:
+    def _send_log(
+        self, spool: Spool, output: Output, on_whole: Callable[[StoredFile], object] | None
+    ) -> None:
         began = time.monotonic()
         if spool.lost:
             _log.warning("log.shortened", extra={"job_id": self._spec.id, "lost_bytes": spool.lost})
         if (output.kind, output.path) not in self._done:
             self._meter.plan(1)
             self._meter.expect(spool.size)
-            size = self._sender.send(output, spool.spans, self._meter.share(), self._transfer.stop)
-            self._taken(output, size, began)
-            self._batch.flush()
+            try:
+                size = self._sender.send(output, spool.spans, self._meter.share(), self._transfer.stop)
+            except JobFailed as error:
+                self._refused.append(error)
+                return
+            self._log_taken = True
+            whole = self._taken(output, size, began)
+            if on_whole is None:
+                self._batch.add(whole)
+                self._batch.flush()
+            else:
+                on_whole(whole)
 
     def report(self) -> None:
-        """Log what was left out. Raises ``JobFailed`` if some of it should not have been."""
+        """Log what was left out. Raises ``JobFailed`` or ``Paused`` if some of it should not have been."""
         if skipped := self._findings.skipped:
             _log.warning(
                 "upload.skipped",
                 extra={"job_id": self._spec.id, "count": len(skipped), "paths": skipped[:_SHOWN]},
             )
+        if self._sick:
+            raise SetAside(self._sick) if self._log_taken else next(iter(self._sick.values()))
+        if refused := self._refused:
+            others = f" So it is with {len(refused) - 1} more." if len(refused) > 1 else ""
+            raise JobFailed(f"{refused[0]}{others}") from refused[0]
         if unreadable := self._findings.unreadable:
             named = ", ".join(repr(path) for path in unreadable[:3])
             more = f" and {len(unreadable) - 3} more" if len(unreadable) > 3 else ""
@@ -206,17 +250,13 @@ class _Upload:
             output = Output("log", (*below, numbered))
         return output
 
-    def _taken(self, output: Output, size: int, began: float) -> None:
+    def _taken(self, output: Output, size: int, began: float) -> StoredFile:
         """The API has the file."""
         seconds = time.monotonic() - began
         level = logging.INFO if size >= SMALL else logging.DEBUG
         _log.log(level, "upload.finished", extra={"path": output.path, "bytes": size, "seconds": seconds})
         self._meter.file_done()
-        self._batch.add(
-            StoredFile(direction="up", kind=output.kind, path=output.path, size=size, seconds=seconds)
-        )
-        if size >= SMALL:
-            self._batch.flush()
+        return StoredFile(direction="up", kind=output.kind, path=output.path, size=size, seconds=seconds)
 
     def _record(self, files: list[StoredFile]) -> None:
         self._transfer.on_whole(files)

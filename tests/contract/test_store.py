@@ -176,6 +176,34 @@ def test_note_writes_facts_only(store: Store) -> None:
     assert noted == store.get(job.key)
 
 
+def test_settle_notes_and_gives_back(store: Store) -> None:
+    """Facts and the attempt in one write; never below 0, and no new version."""
+    job = store.begin(store.add(spec()))
+    settled = store.settle(job.with_facts(image_id="sha256:1"))
+    again = store.settle(settled)
+
+    assert (settled.facts.image_id, settled.attempts, settled.version) == ("sha256:1", 0, 1)
+    assert again == settled == store.get(job.key)
+
+
+def test_a_move_may_begin_the_next_try(store: Store) -> None:
+    """The attempts that it says are those of the new state."""
+    job = store.begin(store.begin(store.add(spec())))
+    begun = store.commit(job, fire(job, Trigger.ACCEPTED).begun(), Trigger.ACCEPTED)
+
+    assert (begun.state, begun.attempts) == (JobState.DOWNLOADING, 1)
+    assert begun == store.get(job.key)
+
+
+def test_a_move_records_files(store: Store) -> None:
+    """What became whole with the step is on record with its move."""
+    job = brought_to(store, store.add(spec()), JobState.UPLOADING)
+    store.record_file(job, whole("a", "up"))
+    store.commit(job, fire(job, Trigger.FAILED), Trigger.FAILED, [whole("a", "up", size=2), whole("b", "up")])
+
+    assert store.files(job, "up") == [whole("a", "up", size=2), whole("b", "up")]
+
+
 def test_commit_moves_the_job(store: Store) -> None:
     """A move is a new version in the new state, with its attempts there still to come."""
     job = store.begin(store.add(spec()))
@@ -185,7 +213,7 @@ def test_commit_moves_the_job(store: Store) -> None:
     assert moved == store.get(job.key)
 
 
-@pytest.mark.parametrize("call", ["begin", "forgive", "note", "record_file", "commit"])
+@pytest.mark.parametrize("call", ["begin", "forgive", "note", "settle", "record_file", "commit"])
 def test_a_stale_job_is_refused(store: Store, call: str) -> None:
     """Whoever holds an old version can write nothing: StaleJob, and the row is as it was."""
     old = store.add(spec())
@@ -195,6 +223,7 @@ def test_a_stale_job_is_refused(store: Store, call: str) -> None:
         "begin": lambda: store.begin(old),
         "forgive": lambda: store.forgive(old),
         "note": lambda: store.note(old.with_facts(detail="late")),
+        "settle": lambda: store.settle(old.with_facts(detail="late")),
         "record_file": lambda: store.record_file(old, whole("a")),
         "commit": lambda: store.commit(old, fire(old, Trigger.FAILED), Trigger.FAILED),
     }
@@ -274,6 +303,26 @@ def test_unsent_is_the_oldest_of_each_job(store: Store) -> None:
     store.mark_sent(store.unsent()[0])
     assert [(u.job_id, u.status.value) for u in store.unsent()] == [("2", "preprocessing"), ("1", "running")]
     assert [update.job_id for update in store.unsent(limit=1)] == ["2"]
+
+
+def test_an_acknowledged_update_is_not_told_again(store: Store) -> None:
+    """It is as good as sent, and the next one of its job waits for nothing."""
+    job = store.add(spec())
+    store.acknowledged(store.unsent()[0])
+    before = store.unsent()
+    brought_to(store, job, JobState.RUNNING)
+
+    assert (before, [update.status for update in store.unsent()]) == ([], [ApiStatus.RUNNING])
+
+
+def test_an_update_that_overtakes_nothing(store: Store) -> None:
+    """Acknowledged after the next one was queued, it is out of its way as well."""
+    job = store.add(spec())
+    [first] = store.unsent()
+    brought_to(store, job, JobState.RUNNING)
+    store.acknowledged(first)
+
+    assert [update.status for update in store.unsent()] == [ApiStatus.RUNNING]
 
 
 def test_an_update_is_acknowledged_once(store: Store) -> None:

@@ -2,11 +2,13 @@
 
 import hashlib
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from mock_api.client import MockServer
 from tests.engine_view import containers_of
+from tests.service_view import told
 from tests.worker_process import WorkerProcess, until
 
 RUNNERS = ("process", "docker")
@@ -51,8 +53,7 @@ class Scene:
 
     def told(self, job_id: int) -> list[str]:
         """The acknowledged statuses, keep-alives folded."""
-        heard = self.mock.control.statuses(job_id)
-        return [status for at, status in enumerate(heard) if at == 0 or heard[at - 1] != status]
+        return told(self.mock, job_id)
 
     def output(self, job_id: int, name: str) -> bytes:
         return self.mock.control.uploaded(job_id, f"output/output/{name}")
@@ -84,6 +85,10 @@ class Scene:
         """Names of the failpoints that any worker of this scene has passed."""
         log = self.worker.base.parent / "failpoints.log"
         return set(log.read_text().split()) if log.exists() else set()
+
+
+Prepare = Callable[..., Scene]
+"""``scene`` with everything but the runner and more variables given."""
 
 
 def scene(tmp_path: Path, mock: MockServer, runner: str, image: str, **variables: str) -> Scene:

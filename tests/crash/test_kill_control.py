@@ -1,14 +1,11 @@
 """A real worker is killed with SIGKILL while it does what an operator asked: it is done after all, once."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 
 import pytest
 
-from mock_api.client import MockServer
 from persistence.requests import DRAINING, Answer, Desk, Operator
-from tests.crash.scene import RUNNERS, Scene, scene
-from tests.engine_view import remove_all_of
+from tests.crash.scene import RUNNERS, Prepare, Scene
 from tests.worker_process import until
 
 AFTERWARDS = "upload_after_terminal"
@@ -30,33 +27,11 @@ UPLOADING = [
 ]
 PRUNING = ["control.seen", "sweep.folder-removed", "control.before-answer", "control.answered"]
 
-Start = Callable[..., Scene]
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockServer]:
-    """One mock for all tests here; each begins with an empty queue."""
-    with MockServer(tmp_path_factory.mktemp("api")) as server:
-        yield server
-
 
 @pytest.fixture
-def prepared(tmp_path: Path, service: MockServer, request: pytest.FixtureRequest) -> Iterator[Start]:
-    """Makes the scene for a runner; removes whatever a failed test left in the engine."""
-    made: list[Scene] = []
-
-    def prepare(runner: str = "process", **variables: str) -> Scene:
-        name = request.getfixturevalue("image") if runner == "docker" else "image:1"
-        service.control.reset()
-        made.append(scene(tmp_path, service, runner, name, STOP_GRACE="1", **variables))
-        return made[-1]
-
-    yield prepare
-    for one in made:
-        with one.worker:
-            pass
-        if one.runner == "docker" and (one.worker.base / "worker-id").exists():
-            remove_all_of((one.worker.base / "worker-id").read_text().strip())
+def prepared(prepared: Prepare) -> Prepare:
+    """Commands of jobs that are cancelled may take a second to end."""
+    return partial(prepared, STOP_GRACE="1")
 
 
 class Asking:
@@ -108,7 +83,7 @@ def ended(stage: Scene) -> int:
 @pytest.mark.parametrize(
     "runner", [pytest.param(name, marks=pytest.mark.docker if name == "docker" else ()) for name in RUNNERS]
 )
-def test_killed_while_cancelling(prepared: Start, runner: str, point: str) -> None:
+def test_killed_while_cancelling(prepared: Prepare, runner: str, point: str) -> None:
     """The job ends in ``error`` with the operator's words, once; its container goes, nothing is uploaded."""
     with (stage := prepared(runner)).worker as worker:
         worker.start(failpoints=f"{point}=kill")
@@ -130,7 +105,7 @@ def test_killed_while_cancelling(prepared: Start, runner: str, point: str) -> No
 
 
 @pytest.mark.row(70)
-def test_a_cancel_found_at_the_start_comes_before_the_job_is_resumed(prepared: Start) -> None:
+def test_a_cancel_found_at_the_start_comes_before_the_job_is_resumed(prepared: Prepare) -> None:
     """Asked while no worker runs: the job's command, which ended meanwhile, has nothing uploaded."""
     with (stage := prepared()).worker as worker:
         worker.start(failpoints="uploading.committed=kill")
@@ -149,7 +124,7 @@ def test_a_cancel_found_at_the_start_comes_before_the_job_is_resumed(prepared: S
 
 @pytest.mark.row(71)
 @pytest.mark.parametrize("point", UPLOADING)
-def test_killed_while_uploading_again(prepared: Start, point: str) -> None:
+def test_killed_while_uploading_again(prepared: Prepare, point: str) -> None:
     """An ended job's results go up again after all, whole; the API is told no status."""
     with (stage := prepared(KEEP_JOBS="1")).worker as worker:
         worker.start()
@@ -172,7 +147,7 @@ def test_killed_while_uploading_again(prepared: Start, point: str) -> None:
 
 @pytest.mark.row(71)
 @pytest.mark.parametrize("point", AT_ONCE)
-def test_killed_while_an_upload_begins_anew(prepared: Start, point: str) -> None:
+def test_killed_while_an_upload_begins_anew(prepared: Prepare, point: str) -> None:
     """What was acknowledged before the request goes up once more, and the job comes to its end."""
     with (stage := prepared()).worker as worker:
         fault = stage.mock.control.fault(
@@ -201,7 +176,7 @@ def test_killed_while_an_upload_begins_anew(prepared: Start, point: str) -> None
 
 @pytest.mark.row(71)
 @pytest.mark.parametrize("point", PRUNING)
-def test_killed_while_pruning(prepared: Start, point: str) -> None:
+def test_killed_while_pruning(prepared: Prepare, point: str) -> None:
     """What was to go is gone after the next start, and the request is answered."""
     with (stage := prepared(KEEP_JOBS="1")).worker as worker:
         worker.start()
@@ -221,7 +196,7 @@ def test_killed_while_pruning(prepared: Start, point: str) -> None:
 
 @pytest.mark.row(72)
 @pytest.mark.parametrize("point", AT_ONCE)
-def test_killed_while_draining(prepared: Start, point: str) -> None:
+def test_killed_while_draining(prepared: Prepare, point: str) -> None:
     """However early the death, no further job is fetched, and the live one comes to its end."""
     with (stage := prepared()).worker as worker:
         worker.start(failpoints=f"{point}=kill")
@@ -251,7 +226,7 @@ def test_killed_while_draining(prepared: Start, point: str) -> None:
 
 @pytest.mark.row(72)
 @pytest.mark.parametrize("point", AT_ONCE)
-def test_killed_while_resuming(prepared: Start, point: str) -> None:
+def test_killed_while_resuming(prepared: Prepare, point: str) -> None:
     """The next start fetches again."""
     with (stage := prepared()).worker as worker:
         worker.start()

@@ -5,14 +5,13 @@ bytes, every status once and in order, nothing left behind.
 """
 
 import signal
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mock_api.client import MockServer
-from tests.crash.scene import RUNNERS, Scene, scene
-from tests.engine_view import remove_all_of, running_of
+from tests.crash.scene import RUNNERS, Prepare
+from tests.engine_view import running_of
 from tests.worker_process import until
 
 ROWS = {
@@ -23,7 +22,7 @@ ROWS = {
     "download.after-rename": [6],
     "download.recorded": [6],
     "docker.pull-started": [10],
-    "share.committed": [13],
+    "share.promised": [13],
     "running.committed": [13],
     "docker.before-create": [13],
     "docker.after-create": [14],
@@ -48,11 +47,10 @@ ROWS = {
 EVERYWHERE = [
     "fetch.committed",
     "fetched.begun",
+    "share.promised",
     "downloading.before-commit",
     "downloading.committed",
     "downloading.begun",
-    "share.before-commit",
-    "share.committed",
     "download.part-written",
     "download.before-rename",
     "download.after-rename",
@@ -92,8 +90,6 @@ IN_THE_RUNNER = [
 ]
 ONLY_DOCKER = ["docker.pull-started"]
 
-Start = Callable[..., Scene]
-
 
 def points(runner: str) -> list[str]:
     own = ONLY_DOCKER if runner == "docker" else []
@@ -116,34 +112,8 @@ EACH_POINT = [
 ]
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockServer]:
-    """One mock for all tests here; each begins with an empty queue."""
-    with MockServer(tmp_path_factory.mktemp("api")) as server:
-        yield server
-
-
-@pytest.fixture
-def prepared(tmp_path: Path, service: MockServer, request: pytest.FixtureRequest) -> Iterator[Start]:
-    """Makes the scene for a runner; removes whatever a failed test left in the engine."""
-    made: list[Scene] = []
-
-    def prepare(runner: str, **variables: str) -> Scene:
-        name = request.getfixturevalue("image") if runner == "docker" else "image:1"
-        service.control.reset()
-        made.append(scene(tmp_path, service, runner, name, **variables))
-        return made[-1]
-
-    yield prepare
-    for one in made:
-        with one.worker:
-            pass
-        if one.runner == "docker" and (one.worker.base / "worker-id").exists():
-            remove_all_of((one.worker.base / "worker-id").read_text().strip())
-
-
 @pytest.mark.parametrize("runner", EACH_RUNNER)
-def test_every_point_is_on_the_way(prepared: Start, runner: str) -> None:
+def test_every_point_is_on_the_way(prepared: Prepare, runner: str) -> None:
     """The list of points to be killed at is exactly what an undisturbed job passes."""
     with (stage := prepared(runner)).worker as worker:
         worker.start()
@@ -155,7 +125,7 @@ def test_every_point_is_on_the_way(prepared: Start, runner: str) -> None:
 
 
 @pytest.mark.parametrize(("runner", "point"), EACH_POINT)
-def test_killed_anywhere_the_job_comes_to_the_same_end(prepared: Start, runner: str, point: str) -> None:
+def test_killed_anywhere_the_job_comes_to_the_same_end(prepared: Prepare, runner: str, point: str) -> None:
     """SIGKILL at this point changes nothing of what the user and the API see."""
     with (stage := prepared(runner)).worker as worker:
         job = stage.submit()
@@ -169,7 +139,7 @@ def test_killed_anywhere_the_job_comes_to_the_same_end(prepared: Start, runner: 
 
 @pytest.mark.row(62)
 @pytest.mark.parametrize("runner", EACH_RUNNER)
-def test_killed_again_and_again_while_recovering(prepared: Start, runner: str) -> None:
+def test_killed_again_and_again_while_recovering(prepared: Prepare, runner: str) -> None:
     """Deaths during recovery add up to nothing: recovering often equals recovering once."""
     chain = ["running.committed", "running.begun", f"{runner}.after-create", f"{runner}.before-start"]
     chain += [f"{runner}.after-start", f"{runner}.before-wait", f"{runner}.exit-seen", "uploading.begun"]
@@ -187,7 +157,7 @@ def test_killed_again_and_again_while_recovering(prepared: Start, runner: str) -
 
 @pytest.mark.row(20)
 @pytest.mark.parametrize("runner", EACH_RUNNER)
-def test_a_container_that_ends_while_no_worker_runs_is_collected(prepared: Start, runner: str) -> None:
+def test_a_container_that_ends_while_no_worker_runs_is_collected(prepared: Prepare, runner: str) -> None:
     """The exit code of a job that ended meanwhile is its result; it is not run again."""
     with (stage := prepared(runner)).worker as worker:
         job = stage.submit(command="touch /files/output/began; sleep 1; touch /files/output/last; (exit 3)")
@@ -212,7 +182,7 @@ def test_a_container_that_ends_while_no_worker_runs_is_collected(prepared: Start
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
 @pytest.mark.parametrize("runner", EACH_RUNNER)
 def test_a_stop_leaves_the_container_and_the_next_start_goes_on(
-    prepared: Start, runner: str, number: signal.Signals
+    prepared: Prepare, runner: str, number: signal.Signals
 ) -> None:
     """A signal ends the worker within five seconds; the job is untouched and finished later."""
     with (stage := prepared(runner)).worker as worker:
@@ -231,7 +201,7 @@ def test_a_stop_leaves_the_container_and_the_next_start_goes_on(
 @pytest.mark.row(1, 2)
 @pytest.mark.parametrize("runner", EACH_RUNNER)
 def test_a_lost_lease_costs_one_timeout_and_nothing_else(
-    tmp_path: Path, prepared: Start, runner: str
+    tmp_path: Path, prepared: Prepare, runner: str
 ) -> None:
     """Killed between the API's answer and our commit, the job is unknown to us: the service's time-out
     brings it back, and nothing runs for it before."""

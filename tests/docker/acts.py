@@ -7,26 +7,13 @@ from docker.models.containers import Container
 
 from mock_api.client import MockServer
 from tests.engine_view import containers_of, running_of
+from tests.service_view import details, told
 from tests.worker_process import WorkerProcess, until
 
 PATIENCE = 90.0
 """Seconds that a job may take to its end on a busy machine."""
-GOOD = ["preprocessing", "running", "postprocessing", "finished"]
 WAIT = "touch /files/up; while ! test -e /files/go; do sleep 0.05; done;"
 """Lets a job run until ``go`` is called."""
-
-
-def told(mock: MockServer, job: int) -> list[str]:
-    """The acknowledged statuses, keep-alives folded."""
-    heard = mock.control.statuses(job)
-    return [status for at, status in enumerate(heard) if at == 0 or heard[at - 1] != status]
-
-
-def details(mock: MockServer, job: int) -> str:
-    """What the job's owner reads."""
-    found = mock.control.job(job)
-    assert found is not None
-    return found.runtime_details
 
 
 def wait_for(mock: MockServer, job: int, status: str) -> None:

@@ -1,4 +1,4 @@
-"""What the tests against a real engine share: its client, images, a registry, a mock and a worker."""
+"""What the tests against a real engine share: its client, images, a registry and a worker."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from docker.models.images import Image
 from mock_api.client import MockServer
 from tests.docker.registry import Registry
 from tests.docker.worker_image import worker_image
-from tests.engine_view import remove_all_of
+from tests.engine_view import remove_all_below
 from tests.worker_process import WorkerProcess
 
 
@@ -35,23 +35,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockServer]:
-    with MockServer(tmp_path_factory.mktemp("api")) as server:
-        yield server
-
-
-@pytest.fixture
-def mock(service: MockServer) -> MockServer:
-    """The shared API with an empty queue and no faults."""
-    service.control.reset()
-    return service
-
-
 @pytest.fixture
 def worker(tmp_path: Path, mock: MockServer) -> Iterator[WorkerProcess]:
     """A worker with containers, not yet started. What it leaves in the engine is removed at the end."""
     with WorkerProcess(tmp_path / "worker", mock.url, RUNNER="docker", STOP_GRACE="2") as made:
         yield made
-    if (named := made.base / "worker-id").exists():
-        remove_all_of(named.read_text().strip())
+    remove_all_below(made.base)

@@ -66,7 +66,7 @@ class Registry:
         """
         pushed = f"localhost:{self.address.rpartition(':')[2]}/{name}"
         busybox_image(pushed, files=files, changes=changes)
-        client = docker.APIClient()
+        client = docker.from_env().api
         try:
             # An engine of these days wants a login, if only an empty one.
             said = list(client.push(pushed, stream=True, decode=True, auth_config={}))
@@ -95,7 +95,7 @@ class Registry:
             self._process.wait(START_SECONDS)
 
     def _remove_images(self) -> None:
-        client = docker.APIClient()
+        client = docker.from_env().api
         try:
             for found in client.images():
                 names = [*(found["RepoTags"] or ()), *(found["RepoDigests"] or ())]

@@ -11,20 +11,18 @@ import pytest
 from mock_api.client import MockServer
 from states.table import MAX_RERUNS
 from tests.docker.acts import (
-    GOOD,
     WAIT,
     assert_dropped,
     assert_nothing_left,
     container_of,
-    details,
     folder_of,
     go,
-    told,
     wait_for,
 )
 from tests.docker.registry import Registry
 from tests.engine_view import WORKER_LABEL
 from tests.images import DEFAULT, busybox_image, remove_image
+from tests.service_view import GOOD, details, told
 from tests.worker_process import WorkerProcess, until
 
 pytestmark = pytest.mark.docker

@@ -281,9 +281,16 @@ def test_a_failed_pull_with_a_local_image_is_a_warning(
     assert [record.getMessage() for record in caplog.records] == ["pull.failed"]
 
 
-@pytest.mark.parametrize("name", ["", "two words", "UPPER/Case", "127.0.0.1:9/none:1", "127.0.0.1:9/none"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "two words", "UPPER/Case", "127.0.0.1:9/none:1", "127.0.0.1:9/none"),
+        pytest.param("a" * 255, id="too long with the registry that the engine puts before it"),
+        pytest.param("a@md5:" + "0" * 32, id="a digest that no engine knows"),
+    ],
+)
 def test_an_image_that_is_nowhere_fails(runner: DockerRunner, stop: StopSignal, name: str) -> None:
-    """The owner hears which image it was, and the reason."""
+    """The owner hears which image it was, and the reason; nonsense is no trouble of the engine."""
     with pytest.raises(JobFailed, match=re.escape(repr(name))):
         runner.prepare(make_job(runner, image=name).spec, stop)
 

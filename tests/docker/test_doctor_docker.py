@@ -121,6 +121,13 @@ def test_an_image_without_a_shell_is_passed_over(
     assert check_files(engine, place, None).status is Status.OK
 
 
+def test_a_folder_that_is_not_there_is_not_the_engines_fault(engine: DockerEngine, tmp_path: Path) -> None:
+    """The check of the folder says what to do; this one only stays out of it."""
+    check = check_files(engine, Place(tmp_path / "none", lambda folder: folder), None)
+
+    assert (check.status, check.found) == (Status.SKIPPED, "there is no folder")
+
+
 def test_an_image_that_is_not_here_is_asked_for(engine: DockerEngine, place: Place) -> None:
     """Nothing is pulled without being told to: the sentence says how."""
     check = check_files(engine, place, "jobfetcher-test/none:latest")

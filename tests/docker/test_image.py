@@ -174,7 +174,7 @@ def test_it_is_healthy_while_a_worker_holds_its_lock(client: docker.DockerClient
 def test_the_locks_agree(client: docker.DockerClient, built_image: Image) -> None:
     """What the image's check looks for is the lock that the worker itself takes."""
     code = (
-        "import pathlib, re; from jobfetcher.supervisor import state_lock\n"
+        "import pathlib, re; from jobfetcher.lock import state_lock\n"
         "folder = pathlib.Path('/tmp')\n"
         "with state_lock(folder):\n"
         "    inode = (folder / 'jobfetcher.lock').stat().st_ino\n"

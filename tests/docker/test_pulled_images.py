@@ -7,8 +7,9 @@ import docker.errors
 import pytest
 
 from mock_api.client import MockServer
-from tests.docker.acts import GOOD, WAIT, assert_nothing_left, folder_of, go, told, wait_for
+from tests.docker.acts import WAIT, assert_nothing_left, folder_of, go, wait_for
 from tests.docker.registry import Registry
+from tests.service_view import GOOD, told
 from tests.worker_process import WorkerProcess, until
 
 pytestmark = pytest.mark.docker

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from mock_api.client import MockServer
-from tests.docker.acts import GOOD, assert_nothing_left, told, wait_for
+from tests.docker.acts import assert_nothing_left, wait_for
 from tests.docker.registry import Registry
+from tests.service_view import GOOD, told
 from tests.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.docker

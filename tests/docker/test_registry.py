@@ -4,8 +4,9 @@ import docker
 import pytest
 
 from mock_api.client import MockServer
-from tests.docker.acts import GOOD, details, told, wait_for
+from tests.docker.acts import wait_for
 from tests.docker.registry import Registry
+from tests.service_view import GOOD, details, told
 from tests.worker_process import WorkerProcess
 
 pytestmark = pytest.mark.docker

@@ -14,9 +14,10 @@ import pytest
 from jobfetcher.units import MIB
 from mock_api.client import MockServer
 from tests import nvml
-from tests.docker.acts import GOOD, details, told, wait_for
+from tests.docker.acts import wait_for
 from tests.docker.private_engine import PrivateEngine
 from tests.images import DEFAULT, busybox_image
+from tests.service_view import GOOD, details, told
 from tests.worker_process import WorkerProcess, until
 
 pytestmark = [pytest.mark.docker, pytest.mark.root, pytest.mark.timeout(300)]

@@ -20,9 +20,10 @@ from docker.models.containers import Container
 from docker.models.images import Image
 
 from mock_api.client import TOKEN, MockServer
-from tests.docker.acts import GOOD, WAIT, assert_nothing_left, container_of, told, wait_for
-from tests.engine_view import remove_all_of, running_of
+from tests.docker.acts import WAIT, assert_nothing_left, container_of, wait_for
+from tests.engine_view import remove_all_below, running_of
 from tests.images import DEFAULT
+from tests.service_view import GOOD, told
 from tests.worker_process import until
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
@@ -52,8 +53,7 @@ class Host:
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
-        if (named := self.folder / "worker-id").exists():
-            remove_all_of(named.read_text().strip())
+        remove_all_below(self.folder)
 
     def docker_run(
         self,

@@ -16,7 +16,7 @@ from bench.link import Link, Stall
 from bench.measure import Goal, Row, interleaved, percentile, row
 from bench.server import FastApi
 
-BRIEF = ("moves", "broken", "commands", "link", "fleet")
+BRIEF = ("moves", "broken", "commands", "link", "large", "fleet")
 
 
 @pytest.mark.parametrize("name", BRIEF)

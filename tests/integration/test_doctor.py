@@ -21,13 +21,14 @@ from jobfetcher.api.client import ApiClient
 from jobfetcher.app import make_auth
 from jobfetcher.doctor.check import Check, Status
 from jobfetcher.doctor.engine import check_container_gpus, check_engine
-from jobfetcher.doctor.machine import check_database, check_disk, check_gpus, check_lock
+from jobfetcher.doctor.machine import NOT_SHOWN, check_database, check_disk, check_gpus, check_lock
 from jobfetcher.doctor.service import check_clock, check_service, reach
+from jobfetcher.lock import state_lock
 from jobfetcher.runners.docker import DockerEngine
 from jobfetcher.settings import load
-from jobfetcher.supervisor import state_lock
 from mock_api.client import MockServer
 from persistence.store import SqlStore
+from tests import lockless
 from tests.loopback import SilentServer
 from tests.nvml import SOURCE
 from tests.scripted_server import ScriptedServer, always
@@ -39,10 +40,6 @@ OLD = Path(__file__).parents[1] / "data" / "jobfetcher-0001.sql"
 NAMES = {"settings", "folder", "disk", "lock", "database", "API", "clock", "login", "group", "Docker", "GPU"}
 NAMES |= {"pull", "files", "GPU in containers"}
 
-LOCKLESS = """
-#include <errno.h>
-int flock(int fd, int operation) { (void)fd; (void)operation; errno = ENOLCK; return -1; }
-"""
 ASK_LOCK = """
 import json, sys
 from dataclasses import asdict
@@ -301,12 +298,9 @@ def test_a_worker_starts_although_somebody_looks_at_its_lock(tmp_path: Path) -> 
 
 def test_a_folder_without_working_locks_fails(tmp_path: Path) -> None:
     """As a network file system may be: the worker refuses it too."""
-    (tmp_path / "lockless.c").write_text(LOCKLESS)
-    library = str(tmp_path / "lockless.so")
-    subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, str(tmp_path / "lockless.c")], check=True)
     (tmp_path / "jobfetcher.lock").touch()
     command = [sys.executable, "-c", ASK_LOCK, str(tmp_path)]
-    environ = {**os.environ, "LD_PRELOAD": library}
+    environ = {**os.environ, **lockless.environ(tmp_path)}
     done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
 
     check = json.loads(done.stdout)
@@ -441,10 +435,13 @@ class GpuEngine:
 
 
 @pytest.mark.parametrize(
-    ("seen", "expected"), [(2, Status.OK), (1, Status.FAILED), (0, Status.FAILED)], ids=["all", "one", "none"]
+    ("seen", "expected"),
+    [(2, Status.OK), (3, Status.OK), (1, Status.FAILED), (0, Status.FAILED)],
+    ids=["all", "more", "one", "none"],
 )
 def test_a_container_has_to_see_every_gpu(seen: int, expected: Status) -> None:
-    """All of them are asked for, and counted inside; the container is removed."""
+    """All of them are asked for, and counted inside; the container is removed. Of split GPUs there may be
+    more than is known."""
     engine = GpuEngine(seen)
 
     check = check_container_gpus(engine, "decode", gpus=2)
@@ -454,16 +451,25 @@ def test_a_container_has_to_see_every_gpu(seen: int, expected: Status) -> None:
     assert wanted == [{"Count": -1, "Capabilities": [["gpu"]]}]
 
 
-def test_a_gpu_without_a_driver_fails(tmp_path: Path) -> None:
-    """The card is on the bus, and no driver shows it."""
+@pytest.mark.parametrize(
+    ("runs", "found", "mend"),
+    [
+        (False, "one is built in, but its driver does not run", "Install the NVIDIA driver."),
+        (True, "one is built in and its driver runs, but it is not shown here", NOT_SHOWN),
+    ],
+    ids=["no driver", "not for us"],
+)
+def test_a_gpu_that_is_not_shown_fails(tmp_path: Path, runs: bool, found: str, mend: str) -> None:
+    """The card is on the bus; the kernel has no driver for it, or has one that shows it to others only."""
+    driver = tmp_path / "version"
+    if runs:
+        driver.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.159.04\n")
     for name, vendor, kind in (("a", "0x10de", "0x030200"), ("b", "0x8086", "0x030000")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "vendor").write_text(f"{vendor}\n")
         (tmp_path / name / "class").write_text(f"{kind}\n")
 
-    assert check_gpus(lambda: (), tmp_path) == Check(
-        "GPU", Status.FAILED, "one is built in, but its driver does not run", "Install the NVIDIA driver."
-    )
+    assert check_gpus(lambda: (), tmp_path, driver) == Check("GPU", Status.FAILED, found, mend)
 
 
 def test_a_worker_starts_with_neither_api_nor_engine(tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def rules(control: MockControl) -> list[str]:
     return [violation.rule for violation in control.violations()]
 
 
+def test_shows_jobs_with_half_a_character(control: MockControl) -> None:
+    """What no real service would take can be looked at as well."""
+    control.submit(image="x\ud800")
+
+    assert ["x\ud800"] == [job.spec["handler"]["image_url"] for job in control.jobs()]
+
+
 # Resources
 
 

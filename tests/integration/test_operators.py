@@ -11,36 +11,17 @@ import pytest
 
 from jobfetcher.lock import holder
 from mock_api.client import MockServer
+from tests.service_view import CONTENT, details, submit, told
 from tests.worker_process import WorkerProcess, until
 
-CONTENT = b"0123456789" * 5000
 AFTERWARDS = "upload_after_terminal"
 """The one rule that 'retry-upload' of an ended job breaks on purpose: the service takes it."""
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockServer]:
-    with MockServer(tmp_path_factory.mktemp("api")) as server:
-        yield server
-
-
-@pytest.fixture
-def mock(service: MockServer) -> MockServer:
-    """The shared service with an empty queue and no faults."""
-    service.control.reset()
-    return service
 
 
 @pytest.fixture
 def worker(tmp_path: Path, mock: MockServer) -> Iterator[WorkerProcess]:
     with WorkerProcess(tmp_path / "worker", mock.url, RUNNER="process", STOP_GRACE="1") as made:
         yield made
-
-
-def submit(mock: MockServer, command: str = "cp /files/data/x /files/output/", **more: Any) -> int:
-    mock.control.put_file("/user/x", CONTENT)
-    job = {"files_down": {"data/x": "/user/x"}, "files_up": {"output": "output"}, "cmd": [command], **more}
-    return mock.control.submit(**job)
 
 
 def ask(worker: WorkerProcess, *command: str, code: int = 0) -> dict[str, Any]:
@@ -59,17 +40,6 @@ def ask_anyway(worker: WorkerProcess, *command: str, code: int = 0) -> dict[str,
     assert (code, "") == (done.returncode, done.stderr), done.stdout
     said: dict[str, Any] = json.loads(done.stdout)
     return said
-
-
-def told(mock: MockServer, job_id: int) -> list[str]:
-    heard = mock.control.statuses(job_id)
-    return [status for at, status in enumerate(heard) if at == 0 or heard[at - 1] != status]
-
-
-def details(mock: MockServer, job_id: int) -> str:
-    job = mock.control.job(job_id)
-    assert job is not None
-    return job.runtime_details
 
 
 def working(worker: WorkerProcess, name: str = "began") -> None:

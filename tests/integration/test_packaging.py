@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import urllib.request
 import venv
 import zipfile
@@ -112,6 +113,16 @@ def test_the_wheel_is_whole(wheel: Path, tree: Path) -> None:
 
     assert packed == there
     assert {"persistence/migrations/versions/0001_first.py", "jobfetcher/py.typed"} <= packed
+
+
+def test_the_source_archive_is_whole(built: Path, tree: Path) -> None:
+    """It is the repository: what the README points to, and what runs the tests, too."""
+    there = {str(file.relative_to(tree)) for file in tree.rglob("*") if file.is_file()}
+    [found] = built.glob("*.tar.gz")
+    with tarfile.open(found) as archive:
+        packed = {item.name.partition("/")[2] for item in archive if item.isfile()}
+
+    assert there | {"PKG-INFO"} == packed
 
 
 def test_the_tree_makes_the_wheel_of_the_archive(

@@ -13,21 +13,15 @@ from pathlib import Path
 import pytest
 
 from mock_api.client import MockServer
+from tests.service_view import CONTENT, submit
 from tests.watched_worker import WatchedWorker
 from tests.worker_process import WorkerProcess, until
-
-CONTENT = b"0123456789" * 5000
 
 
 @pytest.fixture
 def worker(tmp_path: Path, mock: MockServer) -> Iterator[WatchedWorker]:
     with WatchedWorker(tmp_path / "worker", mock.url) as made:
         yield made
-
-
-def submit(mock: MockServer, command: str = "cp /files/data/x /files/output/") -> int:
-    mock.control.put_file("/user/x", CONTENT)
-    return mock.control.submit(files_down={"data/x": "/user/x"}, files_up={"output": "output"}, cmd=[command])
 
 
 def test_metrics_follow_a_job(mock: MockServer, worker: WatchedWorker) -> None:

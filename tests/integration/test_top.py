@@ -65,12 +65,6 @@ def top(base: Path) -> Iterator[Terminal]:
 
 
 @pytest.fixture
-def mock(tmp_path: Path) -> Iterator[MockServer]:
-    with MockServer(tmp_path / "api") as server:
-        yield server
-
-
-@pytest.fixture
 def worker(tmp_path: Path, mock: MockServer) -> Iterator[WorkerProcess]:
     with WorkerProcess(tmp_path / "worker", mock.url, RUNNER="process", MAX_JOBS="2") as made:
         yield made

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ from jobfetcher.api.errors import NotFound
 from jobfetcher.api.retries import Policy
 from jobfetcher.stop import StopSignal
 from jobfetcher.transfer import JobTransfers
+from jobfetcher.transfer.batch import SMALL
 from mock_api.client import TOKEN, MockServer
 from states.errors import JobFailed, JobGone
 from states.job import ApiStatus, Job
-from states.ports import Resources
+from states.ports import Resources, StoredFile
 from states.spec import FileType
 from tests.fake_store import FakeStore
 
@@ -79,7 +80,9 @@ class Worker:
         self.transfers.download(self.job, self.folder, self.stop)
 
     def upload(self, *log: bytes) -> str:
-        return self.transfers.upload(self.job, self.folder, iter(log), self.stop)
+        sent = self.transfers.upload(self.job, self.folder, iter(log), self.stop)
+        self.store.record_files(self.job, sent.files)  # as the job's move does
+        return sent.last_lines
 
     def write(self, path: str, content: bytes) -> None:
         file = self.folder / path
@@ -177,19 +180,20 @@ def test_a_stale_presigned_request_is_replaced(api: ApiClient, mock: MockServer,
     """Ten minutes within a folder of many files: the request is asked for anew, and all files arrive."""
     worker = Worker(api, mock, tmp_path / "job", files_up={"output": "out"})
     for number in range(30):
-        worker.write(f"out/{number:02}", b"x")
+        worker.write(f"out/{number:02}", bytes(SMALL))
     aged: list[bool] = []
-    record = worker.store.record_file
+    record = worker.store.record_files
 
-    def grow_old(job: Job, file: Any) -> None:
-        record(job, file)
-        if len(worker.store.files(job, "up")) == 10 and not aged:
+    def grow_old(job: Job, files: Sequence[StoredFile]) -> None:
+        record(job, files)
+        if len(worker.store.files(job, "up")) >= 10 and not aged:
             aged.append(True)
             mock.control.advance(700)
 
-    worker.store.record_file = grow_old  # type: ignore[method-assign]  # time passes between two files
+    worker.store.record_files = grow_old  # type: ignore[method-assign]  # time passes between two files
     worker.upload()
 
+    assert aged == [True]
     assert len(mock.control.uploads(worker.id)) == 31
 
 

@@ -3,7 +3,7 @@
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ import pytest
 from jobfetcher.api.errors import ApiError, Forbidden, Invalid, NotFound, ServerError
 from jobfetcher.api.retries import Policy
 from jobfetcher.stop import StopSignal
-from jobfetcher.transfer.upload import upload_outputs
+from jobfetcher.transfer.job import PATIENCE_SECONDS, JobTransfers
+from jobfetcher.transfer.sender import Sick
+from jobfetcher.transfer.upload import SetAside, upload_outputs
 from states.errors import JobFailed, JobGone, Paused
-from states.job import ApiStatus
+from states.job import ApiStatus, Job
 from states.ports import FileRequest, Resources, StoredFile
 from states.spec import FileType, JobSpec
+from tests.fake_store import FakeStore
 from tests.fake_tools import READABLE
 from tests.scripted_server import Reply, ScriptedServer, Seen, always, in_turn
 
@@ -32,12 +35,13 @@ class FakeApi:
         self._status = status
         self.asked: list[tuple[str, str]] = []
         self.statuses = 0
+        self.own_name = ""
 
     def upload_request(self, job_id: str, kind: FileType, base_path: str) -> FileRequest:
         self.asked.append((kind.value, base_path))
         if self._planned:
             raise self._planned.pop(0)
-        data = {"key": f"{kind.value}:{base_path}", "policy": "p"}
+        data = {"key": f"{kind.value}:{base_path}{self.own_name}", "policy": "p"}
         return FileRequest(method="post", url=f"{self._url}/put", headers={"X-Mine": "yes"}, data=data)
 
     def job_status(self, job_id: str) -> str:
@@ -276,6 +280,140 @@ def test_a_file_too_large_fails_the_job(
         send(server, folder, spec(output="out"))
 
     assert len(server.seen) == 1
+
+
+@pytest.mark.row(27)
+def test_a_name_too_long_for_s3_fails_the_job_once_all_else_is_there(
+    server: ScriptedServer, folder: Path
+) -> None:
+    """Such a file is never sent; its owner is told its name, and has the other files and the log."""
+    api = FakeApi(server.url)
+    api.own_name = "/${filename}"
+    deep = "/".join(["out", *"ä" * 500])
+    write(folder, f"{deep}/b")
+    write(folder, f"{deep}/c")
+    write(folder, "out/a")
+    with pytest.raises(JobFailed, match=r"longer than the 1024 bytes of S3\. So it is with 1 more\."):
+        send(server, folder, spec(output="out"), api=api, log=[b"hi"])
+
+    assert sorted(arrived(server)) == ["log:log/${filename}/container.log", "output:out/${filename}/a"]
+
+
+def test_of_all_that_is_refused_the_outputs_come_first(server: ScriptedServer, folder: Path) -> None:
+    """A storage that takes nothing of the job: its owner hears of an output, not only of the log."""
+    write(folder, "out/a")
+    server.scripts["POST /put"] = always(413)
+    with pytest.raises(JobFailed, match=r"'out/a' cannot be uploaded: .* So it is with 1 more\."):
+        send(server, folder, spec(output="out"), log=[b"hi"])
+
+
+def test_what_is_given_up_is_not_overwritten_by_the_log(server: ScriptedServer, folder: Path) -> None:
+    """Also a file of the log's name that is not tried any more, and may be there from an earlier try."""
+    for number in range(20):
+        write(folder, f"out/{number}")
+    write(folder, "log/container.log")
+    server.scripts["POST /put"] = always(413)
+    with pytest.raises(JobFailed, match=r"'out/0' .* So it is with 8 more\."):
+        send(server, folder, spec(output="out", log="log"), connections=1, log=[b"hi"])
+
+    assert ["log:log/container-1.log"] == [name for name in arrived(server) if name.startswith("log")]
+
+
+def test_a_name_as_long_as_s3_takes_goes_up(server: ScriptedServer, folder: Path) -> None:
+    """The limit is one of bytes of the whole key."""
+    api = FakeApi(server.url)
+    api.own_name = "/${filename}"
+    path = "out/" + "/".join(["d" * 200] * 5)  # the key begins with "output:"
+    write(folder, path + "/" + "f" * (1024 - len(f"output:{path}/")))
+    done, _ = send(server, folder, spec(output="out"), api=api)
+
+    assert len(done) == 1
+
+
+def sick(*names: str) -> Callable[[Reply, Seen], None]:
+    """A storage that answers 500 to files of these names, and takes others."""
+
+    def answer(reply: Reply, seen: Seen) -> None:
+        reply.answer(500 if any(f'filename="{name}"'.encode() in seen.body for name in names) else 204)
+
+    return answer
+
+
+@pytest.mark.row(27)
+def test_a_file_that_the_storage_cannot_hold_is_set_aside(server: ScriptedServer, folder: Path) -> None:
+    """A storage that answers 500 to one file gets the others and the log before the job pauses."""
+    for name in ("a", "b", "c"):
+        write(folder, f"out/{name}")
+    server.scripts["POST /put"] = sick("a")
+    done: list[StoredFile] = []
+    with pytest.raises(SetAside, match="'out/a' cannot be uploaded now: the storage answers 500") as aside:
+        send(server, folder, spec(output="out"), on_done=done.append, connections=1, log=[b"hi"])
+
+    assert (["out/b", "out/c", "log/container.log"], ("out/a",)) == (
+        [file.path for file in done],
+        aside.value.paths,
+    )
+
+
+def test_a_storage_that_takes_nothing_is_asked_for_few_files(server: ScriptedServer, folder: Path) -> None:
+    """That it takes no file proves nothing about any; only some are tried before the job pauses."""
+    for number in range(50):
+        write(folder, f"out/{number}")
+    server.scripts["POST /put"] = always(500)
+    with pytest.raises(Paused) as paused:
+        send(server, folder, spec(output="out"), connections=1, log=[b"hi"])
+
+    assert (False, 9 * QUICK.tries) == (isinstance(paused.value, SetAside), len(server.seen))
+
+
+class Patience:
+    """One job whose storage is asked again and again, by a clock of its own."""
+
+    def __init__(self, server: ScriptedServer, folder: Path) -> None:
+        self.now = 0.0
+        self.store = FakeStore()
+        self.folder = folder
+        self.job: Job = self.store.add(spec(output="out"))
+        self.transfers = JobTransfers(FakeApi(server.url), self.store, policy=QUICK, clock=lambda: self.now)
+        write(folder, "out/a")
+
+    def after(self, seconds: float) -> type[BaseException] | None:
+        """How the try ends that is made so much later."""
+        self.now += seconds
+        try:
+            self.transfers.upload(self.job, self.folder, iter([b"hi"]), StopSignal())
+        except (JobFailed, Paused) as end:
+            self.said = str(end)
+            return type(end)
+        return None
+
+
+@pytest.mark.row(27)
+def test_a_file_that_the_storage_cannot_hold_fails_the_job_in_the_end(
+    server: ScriptedServer, folder: Path
+) -> None:
+    """After hours in which the log was taken each time the job ends with a sentence that names the file;
+    the log is on record."""
+    server.scripts["POST /put"] = sick("a")
+    life = Patience(server, folder)
+
+    assert [SetAside, SetAside, JobFailed] == [life.after(s) for s in (0, PATIENCE_SECONDS - 1, 1)]
+    assert "The output 'out/a' cannot be uploaded: the storage answers 500" in life.said
+    assert ["log/container.log"] == [file.path for file in life.store.files(life.job, "up")]
+
+
+def test_a_storage_that_is_down_is_waited_for(server: ScriptedServer, folder: Path) -> None:
+    """However long it takes nothing; the patience with single files begins anew after that."""
+    life = Patience(server, folder)
+    server.scripts["POST /put"] = sick("a")
+    began = life.after(0)
+    server.scripts["POST /put"] = always(500)
+    down = [life.after(PATIENCE_SECONDS) for _ in range(5)]
+    server.scripts["POST /put"] = sick("a")
+    back = life.after(PATIENCE_SECONDS)
+    server.scripts["POST /put"] = always(204)
+
+    assert (SetAside, [Sick] * 5, SetAside, None) == (began, down, back, life.after(1))
 
 
 def test_an_error_of_the_storage_is_tried_again(server: ScriptedServer, folder: Path) -> None:

@@ -20,10 +20,10 @@ from mock_api.client import TOKEN, MockServer
 from persistence import upkeep
 from persistence.migrate import upgrade
 from states.spec import JobSpec
+from tests.service_view import GOOD
 from tests.worker_process import WorkerProcess
 
 DATA = Path(__file__).parents[1] / "data"
-GOOD = ["preprocessing", "running", "postprocessing", "finished"]
 ACCOUNT, PASSWORD = "my-lab", "pass word #1"
 
 

@@ -10,22 +10,8 @@ from typing import Any
 import pytest
 
 from mock_api.client import MockServer
+from tests.service_view import CONTENT, GOOD, details, submit, told
 from tests.worker_process import WorkerProcess, until
-
-CONTENT = b"0123456789" * 5000
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MockServer]:
-    with MockServer(tmp_path_factory.mktemp("api")) as server:
-        yield server
-
-
-@pytest.fixture
-def mock(service: MockServer) -> MockServer:
-    """The shared service with an empty queue and no faults."""
-    service.control.reset()
-    return service
 
 
 @pytest.fixture
@@ -34,24 +20,6 @@ def worker(tmp_path: Path, mock: MockServer) -> Iterator[WorkerProcess]:
         yield made
 
 
-def submit(mock: MockServer, command: str = "cp /files/data/x /files/output/", **more: Any) -> int:
-    mock.control.put_file("/user/x", CONTENT)
-    job = {"files_down": {"data/x": "/user/x"}, "files_up": {"output": "output"}, "cmd": [command], **more}
-    return mock.control.submit(**job)
-
-
-def told(mock: MockServer, job_id: int) -> list[str]:
-    heard = mock.control.statuses(job_id)
-    return [status for at, status in enumerate(heard) if at == 0 or heard[at - 1] != status]
-
-
-def details(mock: MockServer, job_id: int) -> str:
-    job = mock.control.job(job_id)
-    assert job is not None
-    return job.runtime_details
-
-
-GOOD = ["preprocessing", "running", "postprocessing", "finished"]
 RAW = {"app": {"cmd": ["true"]}, "meta": {"job_id": 1, "date_created": "today"}, "hardware": {}}
 
 
@@ -252,6 +220,20 @@ def test_a_second_signal_ends_at_once(mock: MockServer, worker: WorkerProcess) -
     worker.start()
     mock.control.wait_status(job, "finished", timeout_seconds=60)
     assert told(mock, job) == GOOD
+
+
+@pytest.mark.row(59)
+def test_a_terminal_that_is_closed_ends_the_worker_in_order(mock: MockServer, worker: WorkerProcess) -> None:
+    """SIGHUP is obeyed as SIGTERM is, also where it comes twice; the next start goes on."""
+    job = submit(mock)
+    worker.start(failpoints="download.before-rename=hang")
+    worker.wait_for_state(str(job), "downloading")
+    until("the hang", lambda: list(worker.base.glob("jobs/*/1.parts/*")))
+    worker.process.send_signal(signal.SIGHUP)
+    until("the end", lambda: "worker.stopping" in worker.log.read_text())
+    worker.process.send_signal(signal.SIGHUP)
+
+    assert (0, True) == (worker.ended(), "worker.stopped" in worker.log.read_text())
 
 
 @pytest.mark.row(59)

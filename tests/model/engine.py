@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from jobfetcher.runners.engine import Bell, Conflict, NotThere, Stream
+from jobfetcher.runners.story import Story
 from states.errors import Paused
 
 NEVER, THEN = "0001-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
@@ -26,6 +27,10 @@ class ModelEngine:
         """How often each name was started."""
         self.own_ends: dict[str, int] = {}
         """Exit codes of the runs that ended by themselves in the engine's life that they began in."""
+        self.remembered: set[str] = set()
+        """Containers whose end this life has told."""
+        self.stories: dict[str, Story] = {}
+        """What a stream of events has told that nobody has forgotten since."""
         self.away = False
         self._lives = 1
         self._made = 0
@@ -42,7 +47,7 @@ class ModelEngine:
             self.restart((137, 0)[pick % 2])
         elif what == "container removed":
             for found in list(self.containers.values())[pick : pick + 1]:
-                del self.containers[found["Id"]]
+                self._forget(found["Id"])
         else:
             for found in self.running()[pick % 2 :][:1]:
                 self.ends(found, 0 if what == "container ends well" else 1 + pick)
@@ -62,6 +67,7 @@ class ModelEngine:
         self.away = False
         for found in self.running():
             self._exit(found, code)
+        self.remembered.clear()
 
     # What it is asked
 
@@ -95,6 +101,7 @@ class ModelEngine:
             self.starts[found["Name"]] += 1
             found["born"] = self._lives
             found["State"] |= {"Status": "running", "StartedAt": THEN}
+            self.stories[container] = Story(0)
 
     def stop(self, container: str, grace_seconds: float) -> None:
         found = self._found(container)
@@ -105,7 +112,7 @@ class ModelEngine:
         self.stop(container, 0)
 
     def remove(self, container: str) -> None:
-        del self.containers[self._found(container)["Id"]]
+        self._forget(self._found(container)["Id"])
 
     def image_id(self, reference: str) -> str | None:
         self._answer()
@@ -118,6 +125,10 @@ class ModelEngine:
 
     def events(self, labels: Mapping[str, str]) -> AbstractContextManager[Stream]:
         raise NotImplementedError("ModelWatch stands for it")
+
+    def remembers(self, container: str, moment: int) -> bool:
+        self._answer()
+        return container in self.remembered
 
     def out_of_memory(self, container: str) -> bool:
         self._answer()
@@ -135,7 +146,15 @@ class ModelEngine:
         return self.containers[container]
 
     def _exit(self, found: dict[str, Any], code: int) -> None:
+        """Whoever brought it about, events tell it like an end of its own: the worst that they may do."""
         found["State"] |= {"Status": "exited", "ExitCode": code, "FinishedAt": THEN}
+        if found["Id"] in self.stories:
+            self.stories[found["Id"]] = Story(0, 0, code)
+        self.remembered.add(found["Id"])
+
+    def _forget(self, container: str) -> None:
+        del self.containers[container]
+        self.stories.pop(container, None)
 
     def _answer(self) -> None:
         if self.away:
@@ -149,13 +168,18 @@ class ModelWatch:
     def __init__(self, asked: Any, engine: ModelEngine) -> None:
         self._asked, self._engine = asked, engine
         self._known = ""
+        self.renew()
 
     def life(self) -> str:
-        self._known = self._known or self._asked.life()
+        self._known = self._known or str(self._asked.life())
         return self._known
+
+    def story(self, container: str, seconds: float = 0) -> Story | None:
+        return self._engine.stories.get(container)
 
     def renew(self) -> None:
         self._known = ""
+        self._engine.stories.clear()
 
     @contextmanager
     def expecting(self, container: str) -> Iterator[Bell]:

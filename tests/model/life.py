@@ -24,7 +24,7 @@ from persistence.requests import Answer, Effect, Request
 from states.advance import advance
 from states.errors import Paused, StaleJob
 from states.job import ApiStatus, Job, StatusUpdate
-from states.ports import Resources, Stop, StoredFile
+from states.ports import Resources, Stop, StoredFile, Uploaded
 from states.table import LIVE, TERMINAL
 from tests.crash_injection import CrashPoints, SimulatedCrash
 from tests.fake_store import FakeStore
@@ -46,6 +46,9 @@ class ModelStore(FakeStore):
 
     def sweepable(self, limit: int = 1000, keep_seconds: float = 0.0) -> list[Job]:
         return [job for job in self.jobs.values() if self.reported(job.key) and job.key not in self.swept]
+
+    def unswept(self) -> list[Job]:
+        return [job for job in self.jobs.values() if job.state not in LIVE and job.key not in self.swept]
 
     def mark_swept(self, key: int) -> None:
         self.swept.add(key)
@@ -128,6 +131,7 @@ class Life:
     def __init__(self, world: World) -> None:
         self.points = Interruptions()
         self._world = world
+        world.store.die()  # the life before
         self._busy: set[str] = set()
         self._at_work: dict[int, StopSignal] = {}
         store: Any = self.points.watched(world.store, "store")
@@ -297,14 +301,17 @@ class _Watching:
 
 
 class _LeaseNow:
-    """The reporter's ``confirm`` where nobody can wait."""
+    """The reporter as a lease where nobody can wait."""
 
     def __init__(self, reporter: Reporter, api: Any) -> None:
         self._reporter, self._api = reporter, api
 
     def confirm(self, job: Job, stop: Stop) -> None:
         stop.check()
-        self._reporter.confirm(job, _Known(job.key in self._reporter._confirmed))
+        self._reporter.confirm(job, _Known(self.confirmed(job)))
+
+    def confirmed(self, job: Job) -> bool:
+        return self._reporter.confirmed(job)
 
 
 class _Known:
@@ -337,7 +344,7 @@ class _Transfers:
         stop.check()
         self._store.record_file(job, StoredFile(direction="down", kind="input", path="in", size=1))
 
-    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> str:
+    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> Uploaded:
         stop.check()
         if job.key in self._world.desk.cancelled():
             self._world.wrong.append(f"job {job.id} uploads after it was cancelled")
@@ -345,7 +352,7 @@ class _Transfers:
         if not self._api.may_upload(job.id):
             raise Paused("The API answered 500.")
         self._store.record_file(job, StoredFile(direction="up", kind="output", path="out", size=1))
-        return said
+        return Uploaded(said, (StoredFile(direction="up", kind="log", path="log", size=len(said)),))
 
 
 class _Folders:

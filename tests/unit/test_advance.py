@@ -14,7 +14,7 @@ from states.ports import Stop
 from states.table import MAX_ATTEMPTS, MAX_RERUNS
 from tests.crash_injection import CrashPoints, SimulatedCrash
 from tests.fake_store import FakeStore
-from tests.fake_tools import Calls, FakeEngine, FakeRunner, FakeStop, FakeTools, a_spec
+from tests.fake_tools import Calls, FakeEngine, FakeLease, FakeRunner, FakeStop, FakeTools, a_spec
 from tests.stories import MANY, STORIES, Story
 
 Move = tuple[JobState, JobState, Trigger]
@@ -268,31 +268,80 @@ def test_a_job_that_somebody_else_moved_is_left_alone() -> None:
     assert world.moves == HAPPY
 
 
-def test_the_wait_for_the_api_costs_one_write() -> None:
-    """Before a step that needs the lease one attempt is begun, after the API's word, and none given back."""
+class Watching(FakeStore):
+    """Tells its writes about a job that is on its way, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[str] = []
+
+    def _write(self, job: Job, **changes: object) -> Job:
+        after = super()._write(job, **changes)
+        what = "" if "state" in changes else "".join(f" +{name}" for name in changes if name != "attempts")
+        self.written.append(f"{after.state} {after.attempts}{what}")
+        return after
+
+
+def test_each_write_of_a_job_that_goes_well() -> None:
+    """A move begins the next try along with it, unless the API must have a say before that one."""
     world = World()
-    written: list[str] = []
-
-    class Watching(FakeStore):
-        def begin(self, job: Job) -> Job:
-            written.append(f"begin {job.state}")
-            return super().begin(job)
-
-        def forgive(self, job: Job) -> None:
-            written.append(f"forgive {job.state}")
-            super().forgive(job)
-
-    world.store = Watching()
-    world.key = world.store.add(a_spec()).key
+    store = Watching()
+    world.store, world.key = store, store.add(a_spec()).key
     world.live()
 
-    assert written == [
-        "begin fetched",
-        "begin downloading",
-        "begin running",
-        "forgive running",  # the container is waited for
-        "begin uploading",
+    assert store.written == [
+        "fetched 1",
+        "downloading 1",
+        "running 0",
+        "running 1",  # after the API's word
+        "running 0 +facts",  # the container's id, before it is started
+        "running 0 +facts",  # its epoch turned out to be another one
+        "uploading 1",
+        "finished 0",
     ]
+
+
+def test_a_try_that_was_begun_with_the_move_counts() -> None:
+    """A death right after the move is one try, and each later life begins one more."""
+    world = World()
+    for attempts in range(1, MAX_ATTEMPTS + 1):
+        with pytest.raises(SimulatedCrash):
+            die_at(world, "before transfers.download")
+        assert (world.job.state, world.job.attempts) == (JobState.DOWNLOADING, attempts)
+    world.live()
+
+    assert world.job.state is JobState.ERROR
+
+
+def test_a_try_that_was_begun_with_the_move_is_given_back() -> None:
+    """Told to stop right after a move, the job stays in its new state without a try on record."""
+    world = World()
+    tools = FakeTools(world.store, world.engine)
+
+    class Stopped(FakeLease):
+        def confirmed(self, job: Job) -> bool:
+            tools.stop = FakeStop(Paused("Stopping."))
+            return True
+
+    tools.lease = Stopped(Calls())
+    world.store.jobs[world.key] = world.job.model_copy(update={"state": JobState.DOWNLOADING})
+    with pytest.raises(Paused):
+        advance(world.job, world.store, tools)
+
+    assert (world.job.state, world.job.attempts) == (JobState.RUNNING, 0)
+
+
+def test_deaths_at_the_start_of_a_container_come_to_an_end() -> None:
+    """The first start of a new container is no try; each later one is."""
+    world = World()
+    deaths = 0
+    while world.job.state is not JobState.ERROR:
+        with suppress(SimulatedCrash):
+            die_at(world, "before runner.start")
+            continue
+        deaths += 1
+
+    assert deaths == MAX_ATTEMPTS + 1
 
 
 def test_deaths_while_waiting_for_the_api_are_not_held_against_the_job() -> None:

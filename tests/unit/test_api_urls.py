@@ -68,14 +68,23 @@ def test_a_url_that_is_none_is_refused_at_once(url: str) -> None:
     [
         ({}, None),
         ({"retry-after": "5"}, 5.0),
+        ({"retry-after": " 600 "}, 600.0),
+        ({"retry-after": "99999999"}, 600.0),
+        ({"retry-after": "9" * 1000}, 600.0),
+        ({"retry-after": "²"}, None),
+        ({"retry-after": "-5"}, None),
         ({"retry-after": "soon"}, None),
         (
             {"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"},
             30.0,
         ),
+        (
+            {"retry-after": "Thu, 21 Oct 2055 07:28:30 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"},
+            600.0,
+        ),
         ({"retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}, None),
     ],
 )
 def test_retry_after_in_both_forms(headers: dict[str, str], seconds: float | None) -> None:
-    """Seconds, or a date by the answer's own clock."""
+    """Seconds, or a date by the answer's own clock; never more than ten minutes."""
     assert retry_after(headers) == seconds

@@ -182,6 +182,7 @@ def test_where_to_log_in_is_asked_for_when_it_is_needed(server: ScriptedServer) 
         (always(500), errors.ServerError),
         (always(200, b"<html>"), errors.WrongShape),
         (always(200, b'{"cognito": null}'), errors.WrongShape),
+        (always(200, b"[" * 100_000), errors.WrongShape),
     ],
 )
 def test_an_access_info_that_says_nothing_is_an_error(

@@ -53,13 +53,13 @@ def test_each_setting_says_where_it_came_from(tmp_path: Path) -> None:
 def test_no_secret_is_shown(tmp_path: Path, as_json: list[str]) -> None:
     """Password and token are masked, and so is a login in an address."""
     secrets = {"PASSWORD": "pass-phrase", "ACCESS_TOKEN": "the-token", "USERNAME": "lab"}
-    secrets["API_URL"] = "https://me:hidden@example.org/api"
+    secrets |= {"API_URL": "https://example.org/api", "COGNITO_URL": "https://me:hidden@example.org/login"}
 
     code, out, err = run(tmp_path, "config", *as_json, **secrets)
 
     assert (code, err) == (0, "")
     assert [word in out for word in ("pass-phrase", "the-token", "hidden", "me:")] == [False] * 4
-    assert "https://***@example.org/api" in out
+    assert "https://***@example.org/login" in out
 
 
 def test_settings_that_are_not_complete_are_shown_all_the_same(tmp_path: Path) -> None:

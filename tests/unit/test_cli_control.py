@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 
 from jobfetcher.cli import asking
-from jobfetcher.lock import Holder, holder
-from jobfetcher.supervisor import state_lock
+from jobfetcher.lock import Holder, holder, state_lock
 from persistence.requests import Answer, Desk, Request
 from persistence.store import SqlStore
 from states.job import JobState
 from tests.store_life import brought_to, spec
-from tests.worker_process import until
+from tests.worker_process import DEADLINE
 
 KEPT = "No worker runs here. The request is kept, and done when it starts.\n"
 
@@ -123,12 +122,12 @@ class Working:
 
     def __init__(self, base: Path, answer: Answer | None) -> None:
         self._base, self._answer = base, answer
-        self._stopping = threading.Event()
+        self._holding, self._stopping = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> "Working":
         self._thread.start()
-        until("the lock", lambda: (found := holder(self._base)) and found.pid != "unknown")
+        assert self._holding.wait(DEADLINE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -137,6 +136,7 @@ class Working:
 
     def _run(self) -> None:
         with state_lock(self._base), Desk(self._base / "jobfetcher.db", "w") as desk:
+            self._holding.set()
             while not self._stopping.wait(0.02):
                 if self._answer is not None:
                     for request in desk.waiting():

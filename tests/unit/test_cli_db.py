@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from jobfetcher.supervisor import state_lock
+from jobfetcher.lock import state_lock
 from persistence import upkeep
 from persistence.errors import StoreMissing, StoreUnusable
 from persistence.reader import open_reader
@@ -73,9 +73,19 @@ def orphan_a_row(path: Path) -> None:
         connection.execute("DELETE FROM jobs WHERE key = 1")
 
 
-@pytest.mark.parametrize("spoil", [damage, lose_an_index_entry, orphan_a_row])
+def break_a_job(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE jobs SET facts = '{' WHERE key = 1")
+
+
+def make_a_job_a_list(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE jobs SET spec = '[1]' WHERE key = 1")
+
+
+@pytest.mark.parametrize("spoil", [damage, lose_an_index_entry, orphan_a_row, break_a_job, make_a_job_a_list])
 def test_a_damaged_database_is_found_out(tmp_path: Path, spoil: Any) -> None:
-    """A page, an index, or a row that belongs to nothing; the sentence says what to do."""
+    """A page, an index, a row that belongs to nothing or says nothing; the sentence says what to do."""
     filled(tmp_path, 200).close()
     spoil(tmp_path / "jobfetcher.db")
 
@@ -242,6 +252,15 @@ def test_what_is_restored_replaces_all_and_loses_nothing(tmp_path: Path) -> None
 
     kept = Path(json.loads(said)["kept"])
     assert (code, upkeep.check(killed / "jobfetcher.db").jobs, upkeep.check(kept).jobs) == (0, 2, 3)
+
+
+def test_a_copy_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """It is the copy that is to be named aright; no worker needs to be started."""
+    filled(tmp_path).close()
+
+    code, said = db(tmp_path, "restore", str(tmp_path / "nosuch.db"))
+    expected = f"There is no {tmp_path}/nosuch.db; name a copy that 'db backup' or an upgrade made."
+    assert (1, f"jobfetcher: {expected}") == (code, said.strip())
 
 
 @pytest.mark.parametrize("spoil", [damage, orphan_a_row])

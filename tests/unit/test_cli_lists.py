@@ -105,6 +105,13 @@ def test_what_is_no_time_is_named(text: str) -> None:
         ago(text)
 
 
+def test_a_job_shows_the_try_that_it_is_at(tmp_path: Path, store: SqlStore) -> None:
+    """Made progress since it was counted, it is at its first."""
+    done = CliRunner().invoke(app, ["show", "4", "--path-base", str(tmp_path)], catch_exceptions=False)
+
+    assert (True, False) == (", attempt 1" in done.stdout, "attempt 0" in done.stdout)
+
+
 def test_json_is_not_watched(tmp_path: Path, store: SqlStore) -> None:
     """The two options exclude each other, as a mistake in the call."""
     done = CliRunner().invoke(app, ["jobs", "--watch", "--json", "--path-base", str(tmp_path)])
@@ -136,6 +143,40 @@ def test_watching_draws_anew_and_ends_cleanly(tmp_path: Path, store: SqlStore) -
     os.close(terminal)
 
     assert (code, b"Traceback" in seen, b"Aborted" in seen) == (0, False, False)
+
+
+def test_a_home_is_understood_where_the_shell_leaves_it(tmp_path: Path, store: SqlStore) -> None:
+    """``--path-base=~/x`` reaches the program as it was typed."""
+    command = [sys.executable, "-m", "jobfetcher", "jobs", "--json", "--path-base=~/"]
+    home = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, check=True, env=home)
+
+    assert len(json.loads(done.stdout)) == 4
+
+
+def test_what_the_system_complains_of_is_a_sentence(tmp_path: Path) -> None:
+    """A path that cannot even be looked at ends in one line and no traceback."""
+    place = tmp_path / ("x" * 300)
+    command = [sys.executable, "-m", "jobfetcher", "jobs", "--path-base", str(place)]
+    done = subprocess.run(command, capture_output=True, check=False, text=True)
+
+    said = f"jobfetcher: {place}/jobfetcher.db cannot be used (file name too long); "
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"{said}check the path, its permissions and its disk.\n"
+
+
+def test_a_terminal_that_lacks_a_letter_gets_another(tmp_path: Path, store: SqlStore) -> None:
+    """An old encoding of the terminal ends in a question mark, not in a traceback."""
+    made = spec(9)
+    store.add(
+        made.model_copy(update={"handler": made.handler.model_copy(update={"image_url": "büsybox:Ω\nx"})})
+    )
+    command = [sys.executable, "-m", "jobfetcher", "jobs", "--path-base", str(tmp_path)]
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, capture_output=True, check=False, env=latin)
+
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert "büsybox:??x".encode("latin-1") in done.stdout
 
 
 def test_the_outbox_is_what_the_api_has_yet_to_hear(tmp_path: Path, store: SqlStore, clock: Clock) -> None:

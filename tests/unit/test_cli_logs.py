@@ -1,5 +1,7 @@
 """``logs``: what a job's process has written, while it is here; and where it is afterwards."""
 
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +51,23 @@ def test_what_was_written_is_printed_as_it_is(tmp_path: Path, store: SqlStore, p
     assert logs(tmp_path) == (0, (place / "output.log").read_bytes(), "")
     lines = '{"line": "eins"}\n{"line": "zwei \N{REPLACEMENT CHARACTER} \N{REPLACEMENT CHARACTER}"}\n'
     assert lines.encode() == logs(tmp_path, "--json")[1]
+
+
+def test_a_terminal_gets_no_orders_from_a_job(tmp_path: Path, store: SqlStore, place: Path) -> None:
+    """Titles, colours and cursor movements of the log stay away from a terminal; its text does not."""
+    job(store, JobState.RUNNING)
+    (place / "output.log").write_bytes(b"\x1b]0;mine\x07\x1b[31mred\x1b[0m\tok\n\x1bc\x9b2J 50 %\r51 %\n")
+    command = [sys.executable, "-m", "jobfetcher", "logs", "1", "--path-base", str(tmp_path)]
+    ours, theirs = pty.openpty()
+
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, check=False)
+    os.close(theirs)
+    seen = os.read(ours, 4096).decode()
+    os.close(ours)
+
+    odd = "\N{REPLACEMENT CHARACTER}"
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert seen == f"red\tok\r\n{odd}c{odd}2J 50 %\r51 %\r\n"
 
 
 def test_following_goes_on_until_the_run_ends(place: Path) -> None:

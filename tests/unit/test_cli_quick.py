@@ -168,3 +168,24 @@ def test_a_table_in_a_pipe_is_whole(tmp_path: Path) -> None:
 def test_columns_are_as_wide_as_they_must_be() -> None:
     """Each under its title, flush left or right, without blanks at the end."""
     assert aligned(["A", "LONG"], [True, False], [["1", "x"], ["100", ""]]) == "  A  LONG\n  1  x\n100"
+
+
+def test_ctrl_c_while_it_loads_is_no_mishap() -> None:
+    """It ends as a command that was interrupted, and says nothing."""
+    program = """
+import sys
+from importlib.abc import MetaPathFinder
+from jobfetcher.cli import main
+
+class Interrupted(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "jobfetcher.cli.commands":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted())
+sys.argv[1:] = ["jobs"]
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (130, "") == (done.returncode, done.stderr)

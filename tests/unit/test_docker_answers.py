@@ -11,9 +11,10 @@ from jobfetcher.runners.config import Limits
 from jobfetcher.runners.containers import ContainerRunner
 from jobfetcher.runners.engine import Bell, Conflict, NotThere, Refused, Stream, StreamBroken, Unanswered
 from jobfetcher.runners.images import Images
+from jobfetcher.runners.story import Story
 from jobfetcher.stop import StopSignal
 from states.errors import JobFailed, Paused, RunLost
-from states.job import Job, Run
+from states.job import Exit, Job, Run
 from states.spec import JobSpec
 
 NEVER, THEN = "0001-01-01T00:00:00Z", "2024-01-01T00:00:00Z"
@@ -36,6 +37,10 @@ class FakeEngine:
         self.woken: Callable[[], None] = lambda: None
         self.frames = [b"\1\0\0\0\0\0\0\2hi"]
         self.memory_ran_out = False
+        self.stories: dict[str, Story] = {}
+        """What its events have told."""
+        self.deaf = False
+        """No bell is rung; a wait looks after its patience is over."""
 
     def life(self) -> str:
         return self.lives
@@ -96,6 +101,10 @@ class FakeEngine:
 
     def events(self, labels: Mapping[str, str]) -> AbstractContextManager[Stream]:
         raise NotImplementedError("FakeWatch stands for it")
+
+    def remembers(self, container: str, moment: int) -> bool:
+        self.calls.append("remembers")
+        return self.lives == "life" and self.stories[container].ended == moment
 
     def out_of_memory(self, container: str) -> bool:
         self.calls.append("out of memory")
@@ -158,8 +167,12 @@ class FakeWatch:
         self._known = self._known or self._engine.life()
         return self._known
 
+    def story(self, container: str, seconds: float = 0) -> Story | None:
+        return self._engine.stories.get(container)
+
     def renew(self) -> None:
         self._known = ""
+        self._engine.stories.clear()
 
     @contextmanager
     def expecting(self, container: str) -> Iterator[Bell]:
@@ -172,7 +185,7 @@ class FakeBell:
 
     def wait(self, timeout: float) -> bool:
         self._engine.woken()
-        return True
+        return not self._engine.deaf
 
     def set(self) -> None: ...
 
@@ -209,18 +222,84 @@ def job() -> Job:
 
 
 HERE = Path("/folder")
+BEGUN, ENDED = Story(10_000_000_000), Story(10_000_000_000, 12_500_000_000, 0)
 
 
 def test_an_ordinary_job_asks_little(job: Job, stop: StopSignal) -> None:
-    """The engine's life is asked for once while its events are heard, and after what must be believed."""
+    """The engine's life is asked for once while its events are heard, and about the end that they tell."""
     engine = CountingEngine()
     runner = runner_over(engine)
     run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.stories[run.id] = BEGUN
+    engine.woken = lambda: engine.stories.update({run.id: ENDED})
+
+    assert runner.wait(job, run, stop) == Exit(code=0, started_at=10.0, finished_at=12.5)
+    assert list(runner.logs(run, stop)) == [b"hi"]
+    assert engine.calls == ["life", "create", "start", "remembers", "output"]
+
+
+@pytest.mark.row(40)
+def test_an_end_that_events_told_is_not_believed_across_a_restart(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """An engine that stops may let a job end with 0; the question after it finds one that remembers none of
+    that."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.stories[run.id] = BEGUN
+
+    def stops() -> None:
+        engine.stories[run.id] = ENDED
+        engine.end(run.id, 0)
+        engine.lives = "another"
+
+    engine.woken = stops
+    with pytest.raises(RunLost, match="interrupted"):
+        runner.wait(job, run, stop)
+
+
+@pytest.mark.row(40)
+def test_events_of_another_life_than_the_runs_prove_nothing(job: Job, stop: StopSignal) -> None:
+    """They are told in the engine's present life, and the container belongs to an earlier one: it is looked
+    at."""
+    engine = CountingEngine()
+    runner = runner_over(engine)
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.stories[run.id] = ENDED
     engine.end(run.id, 0)
 
+    with pytest.raises(RunLost, match="interrupted"):
+        runner.wait(job, run.model_copy(update={"epoch": "earlier"}), stop)
+    assert "inspect" in engine.calls
+
+
+@pytest.mark.row(20)
+@pytest.mark.parametrize(
+    "story", [None, Story(10_000_000_000, 12_500_000_000, 3)], ids=["spoilt", "another code"]
+)
+def test_any_other_end_is_looked_at(job: Job, stop: StopSignal, story: Story | None) -> None:
+    """Only of a job that went well is the word of events enough."""
+    engine = CountingEngine()
+    runner = runner_over(engine)
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.end(run.id, 3)
+    if story:
+        engine.stories[run.id] = story
+
+    assert runner.wait(job, run, stop).code == 3
+    assert engine.calls.count("inspect") == 1
+
+
+def test_a_stream_that_told_no_end_is_deaf(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """After a while the container is looked at, whatever was told; the stream is not relied on any more."""
+    run = runner.start(job, runner.create(job, HERE, stop), stop)
+    engine.stories[run.id] = BEGUN
+    engine.deaf = True
+    engine.woken = lambda: engine.end(run.id, 0)
+
     assert runner.wait(job, run, stop).ok
-    assert list(runner.logs(run, stop)) == [b"hi"]
-    assert engine.calls == ["life", "create", "start", "inspect", "life", "output", "life"]
+    assert engine.stories == {}
 
 
 @pytest.mark.row(14)
@@ -362,6 +441,22 @@ def test_an_engine_that_dies_while_it_starts_a_container_is_not_asked_to_start_i
     assert runner.owned() == []
 
 
+@pytest.mark.row(18)
+def test_a_container_made_before_the_engine_restarted_is_not_started_by_another_worker(
+    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
+) -> None:
+    """Worker and engine may both have died in the middle of its start, which nobody has noted."""
+    run = runner.create(job, HERE, stop)
+    engine.lives = "next life"
+    next_worker = runner_over(engine)
+    started = job.with_facts(run=run)
+
+    with pytest.raises(RunLost, match="did not say whether"):
+        next_worker.start(started, next_worker.create(started, HERE, stop), stop)
+    assert engine.calls.count("start") == 0
+    assert next_worker.owned() == []
+
+
 @pytest.mark.row(17)
 def test_a_start_refused_before_a_crash_fails_the_same(
     engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
@@ -468,22 +563,10 @@ def test_a_container_on_its_way_out_is_lost(
         runner.wait(job, run, stop)
 
 
-def test_a_log_that_broke_off_is_not_the_whole_log(
-    engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
-) -> None:
-    """The end of the stream of a killed engine looks clean; it is not taken for the end of the log."""
-    run = runner.start(job, runner.create(job, HERE, stop), stop)
-    assert list(runner.logs(run, stop)) == [b"hi"]
-
-    engine.woken = lambda: setattr(engine, "lives", "another")
-    with pytest.raises(Paused, match="restarted"):
-        list(runner.logs(run, stop))
-
-
 def test_a_broken_log_stream_pauses(
     engine: FakeEngine, runner: ContainerRunner, job: Job, stop: StopSignal
 ) -> None:
-    """A connection that breaks is no end either."""
+    """What broke off is not the whole log."""
     run = runner.start(job, runner.create(job, HERE, stop), stop)
 
     def breaks() -> None:

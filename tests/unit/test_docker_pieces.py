@@ -26,6 +26,10 @@ from states.spec import JobSpec
         pytest.param("a/b@sha256:12ab", ("a/b", "sha256:12ab"), id="digest"),
         pytest.param("h:5/a:v1@sha256:12ab", ("h:5/a", "sha256:12ab"), id="tag and digest"),
         pytest.param("  decode:v1\n", ("decode", "v1"), id="blanks around"),
+        pytest.param("r.io/a__b/c--d.e:V_1.0", ("r.io/a__b/c--d.e", "V_1.0"), id="separators"),
+        pytest.param("[::1]:5000/a", ("[::1]:5000/a", "latest"), id="IPv6"),
+        pytest.param("Upper/Case", ("Upper/Case", "latest"), id="capitals, which the engine explains"),
+        pytest.param("a" * 255 + ":" + "t" * 128, ("a" * 255, "t" * 128), id="as long as can be"),
     ],
 )
 def test_references(image: str, parts: tuple[str, str]) -> None:
@@ -33,11 +37,25 @@ def test_references(image: str, parts: tuple[str, str]) -> None:
     assert reference(image) == parts
 
 
-@pytest.mark.parametrize("image", ["", " ", "two words"])
+@pytest.mark.parametrize(
+    "image",
+    [
+        *("", " ", "two words", "a" * 256, "x:", "x:" + "t" * 129, "x:-t", "x@sha256:", "x@sha256:xyz"),
+        *("x@sha256:" + "0" * 300, "a//b", "/a", "a/", "a/../b", "../../info?x", "-a", "a___b", "ä", "a\0b"),
+    ],
+    ids=lambda image: ascii(image[:12]),
+)
 def test_no_reference(image: str) -> None:
-    """What can be no image's name fails the job."""
+    """What can be no image's name fails the job, and the engine is not asked for it."""
     with pytest.raises(JobFailed, match="no usable image"):
         reference(image)
+
+
+def test_long_no_reference() -> None:
+    """A name of any length is told in a short sentence."""
+    with pytest.raises(JobFailed) as failure:
+        reference("a" * 100_000)
+    assert f"The job names no usable image ('{'a' * 80}', 100000 characters)." == str(failure.value)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import queue
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
@@ -9,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from jobfetcher.runners.engine import Bell, Engine, Stream, StreamBroken
+from jobfetcher.runners.story import Story
 from jobfetcher.runners.watch import OneStream
 from states.errors import Paused
 
@@ -67,9 +69,14 @@ def watch(engine: FakeEngine) -> Iterator[OneStream]:
     watch.renew()
 
 
+def said(action: str, container: str, **attributes: str) -> bytes:
+    actor = {"ID": container, "Attributes": attributes}
+    event: dict[str, Any] = {"Type": "container", "Action": action, "Actor": actor, "timeNano": 5 * 10**9}
+    return json.dumps(event).encode() + b"\n"
+
+
 def died(container: str) -> bytes:
-    said: dict[str, Any] = {"Type": "container", "Action": "die", "Actor": {"ID": container}}
-    return json.dumps(said).encode() + b"\n"
+    return said("die", container, exitCode="0")
 
 
 def rings(bell: Bell) -> bool:
@@ -96,9 +103,9 @@ def test_each_is_woken_for_its_own_container(engine: FakeEngine, watch: OneStrea
 def test_an_event_may_come_in_pieces(engine: FakeEngine, watch: OneStream) -> None:
     """What is cut anywhere is put together."""
     with watch.expecting("a") as bell:
-        said = died("a")
-        engine.streams[0].feed(said[:9])
-        engine.streams[0].feed(said[9:])
+        whole = died("a")
+        engine.streams[0].feed(whole[:9])
+        engine.streams[0].feed(whole[9:])
 
         assert rings(bell)
 
@@ -123,10 +130,55 @@ def test_the_end_of_the_stream_wakes_all_and_is_forgotten(engine: FakeEngine, wa
         assert silent(again)
 
 
-def test_nobody_needs_it_nobody_opens_it(engine: FakeEngine, watch: OneStream) -> None:
-    """After a silence the stream stays closed."""
+def test_a_life_that_the_stream_heard_is_told(engine: FakeEngine, watch: OneStream) -> None:
+    """Whoever is woken by the end finds the story of the whole."""
     with watch.expecting("a") as bell:
-        engine.streams[0].feed(StreamBroken("silence"))
+        engine.streams[0].feed(said("start", "a") + died("a"))
+
+        assert rings(bell)
+        assert watch.story("a") == Story(started=5 * 10**9, ended=5 * 10**9, code=0)
+
+
+def test_the_first_word_of_a_container_is_waited_for(engine: FakeEngine, watch: OneStream) -> None:
+    """The answer to a start may come before the event. The end of the stream ends the wait, too."""
+    watch.life()
+    threading.Timer(0.05, engine.streams[0].feed, [said("start", "a")]).start()
+    assert watch.story("a", DEADLINE) == Story(started=5 * 10**9)
+
+    threading.Timer(0.05, engine.streams[0].feed, [StreamBroken("the engine died")]).start()
+    assert watch.story("b", DEADLINE) is None
+
+
+@pytest.mark.row(40)
+def test_a_stream_tells_nothing_of_what_an_earlier_one_heard(engine: FakeEngine, watch: OneStream) -> None:
+    """A start on the one and an end on the other prove nothing: anything may have happened in between."""
+    with watch.expecting("a") as bell:
+        engine.streams[0].feed(said("start", "a"))
+        engine.streams[0].feed(StreamBroken("the engine died"))
+        assert rings(bell)
+
+    with watch.expecting("a") as bell:
+        engine.streams[1].feed(died("a"))
+
+        assert rings(bell)
+        assert watch.story("a") is None
+
+
+def test_a_stream_that_was_given_up_tells_nothing(engine: FakeEngine, watch: OneStream) -> None:
+    """Also what it says afterwards is not taken for the new one's word."""
+    with watch.expecting("a") as bell:
+        engine.streams[0].feed(said("start", "a") + died("a"))
+        assert rings(bell)
+
+    watch.renew()
+
+    assert watch.story("a") is None
+
+
+def test_nobody_needs_it_nobody_opens_it(engine: FakeEngine, watch: OneStream) -> None:
+    """After its end the stream stays closed."""
+    with watch.expecting("a") as bell:
+        engine.streams[0].feed(StreamBroken("the engine died"))
         assert rings(bell)
 
     assert len(engine.streams) == 1

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from jobfetcher.hardware import gpu_usage
+from tests import nvml
+from tests.unit.test_gpus import HOPPER
 
-SOURCE = Path(__file__).parents[1] / "data" / "fake_nvml.c"
 GPUS = """driver 550.54.15
 gpu GPU-aaaa NVIDIA_RTX_A5000 25757220864 1073741824 8 6 73
 gpu GPU-bbbb NVIDIA_H100 85899345920 0 9 0 5 lost
@@ -27,11 +27,7 @@ with gpu_usage() as usage:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with the stand-in library."""
-    folder = tmp_path_factory.mktemp("nvml")
-    name = "libnvidia-ml.so.1"
-    command = ["gcc", "-shared", "-fPIC", "-O1", f"-Wl,-soname,{name}", "-o", str(folder / name), str(SOURCE)]
-    subprocess.run(command, check=True)
-    return folder
+    return nvml.build(tmp_path_factory.mktemp("nvml"))
 
 
 def usage(library: Path, state: str, tmp_path: Path) -> list[dict[str, object]]:
@@ -69,13 +65,24 @@ def test_what_a_driver_does_not_say_is_not_guessed(library: Path, tmp_path: Path
     assert [(gpu["busy"], gpu["celsius"]) for gpu in found] == [(None, None)]
 
 
+def test_what_the_driver_keeps_for_itself_is_not_in_use(library: Path, tmp_path: Path) -> None:
+    """As nvidia-smi says it. Drivers that do not tell the two apart are taken at their word."""
+    busy = HOPPER.replace(" 0 9 0 0\n", " 22826254336 9 0 100\n")
+    older = f"{busy}fail nvmlDeviceGetMemoryInfo_v2 13\n"
+    found = [*usage(library, busy, tmp_path), *usage(library, older, tmp_path)]
+
+    assert [(gpu["memory"], gpu["memory_used"], gpu["busy"]) for gpu in found] == [
+        (81559, 21768, 100),
+        (81559, 22248, 100),
+    ]
+
+
 @pytest.mark.parametrize("call", ["nvmlInit_v2", "nvmlDeviceGetCount_v2"])
 def test_a_broken_driver_shows_nothing(library: Path, tmp_path: Path, call: str) -> None:
     """It is no reason to stop."""
     assert usage(library, f"{GPUS}fail {call} 9\n", tmp_path) == []
 
 
-def test_without_a_driver_there_is_nothing_to_see() -> None:
+def test_without_a_driver_there_is_nothing_to_see(tmp_path: Path) -> None:
     """NVML's absence is no error."""
-    with gpu_usage() as ask:
-        assert ask() == ()
+    assert usage(nvml.NO_GPU, "", tmp_path) == []

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from jobfetcher.cli.stage import without_gpus
+from jobfetcher.hardware import Gpu, cards
 from tests import nvml
 
 TWO = """driver 550.54.15
@@ -36,7 +38,23 @@ def a_gpu(uuid: str, model: str, memory: int, architecture: str, free: int) -> d
     return {"uuid": uuid, "model": model, "memory": memory, "architecture": architecture, "free": free}
 
 
+HOPPER = """driver 580.159.04
+gpu GPU-cccc NVIDIA_H100_80GB_HBM3 85520809984 0 9 0 0
+reserved 0 503316480
+whole 0
+"""
+"""What one says that is idle."""
 H100 = a_gpu("GPU-bbbb", "NVIDIA H100", 81920, "9.0", 81919)
+
+
+@pytest.mark.parametrize(
+    ("uuids", "expected"),
+    [((), 0), (("GPU-1", "GPU-2"), 2), (("GPU-1", "MIG-1", "MIG-2"), 2), (("MIG-1", "MIG-2"), 1)],
+    ids=["none", "two", "one and one split", "one split"],
+)
+def test_instances_share_a_card(uuids: tuple[str, ...], expected: int) -> None:
+    """So many device files a container must see at least."""
+    assert expected == cards(tuple(Gpu(uuid, "H100", 1, "9.0", 1) for uuid in uuids))
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +88,14 @@ def test_each_gpu_is_described(library: Path, tmp_path: Path) -> None:
     found, said = ask(library, TWO.replace(" 1000000 8 6", f" {1000 * MIB} 8 6"), tmp_path)
 
     assert found == [a_gpu("GPU-aaaa", "NVIDIA RTX A5000", 24564, "8.6", 23564), H100]
+    assert said == []
+
+
+def test_what_the_driver_keeps_for_itself_is_not_free(library: Path, tmp_path: Path) -> None:
+    """Neither programs nor jobs can have it. A GPU that could be split, and is not, is one."""
+    found, said = ask(library, HOPPER, tmp_path)
+
+    assert found == [a_gpu("GPU-cccc", "NVIDIA H100 80GB HBM3", 81559, "9.0", 81079)]
     assert said == []
 
 
@@ -130,3 +156,50 @@ def test_a_lost_gpu_does_not_take_the_others_along(library: Path, tmp_path: Path
 
     assert [gpu["uuid"] for gpu in found] == ["GPU-bbbb"]
     assert "hardware.gpu-lost" in said
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (f"{TWO}fail nvmlInit_v2 9\n", ["trouble with GPUs: Driver Not Loaded"]),
+        (LOST, ["trouble with GPUs: GPU 0: GPU is lost"]),
+        (TWO, []),
+    ],
+    ids=["broken", "one lost", "sound"],
+)
+def test_the_command_says_what_is_wrong(library: Path, tmp_path: Path, state: str, said: list[str]) -> None:
+    """``jobfetcher hardware`` has the driver's own words, and who says what to do."""
+    (tmp_path / "state").write_text(state)
+    environ = {**os.environ, "LD_LIBRARY_PATH": str(library), "FAKE_NVML": str(tmp_path / "state")}
+    environ["JOBFETCHER_PATH_BASE"] = str(tmp_path)
+    command = [sys.executable, "-m", "jobfetcher", "hardware"]
+    done = subprocess.run(command, env=environ, check=True, capture_output=True, text=True)
+
+    assert [line for line in done.stdout.splitlines() if "trouble" in line] == said
+    assert ("'jobfetcher doctor' says what to do." in done.stdout, done.stderr) == (bool(said), "")
+
+
+def test_without_a_driver_nothing_is_loaded() -> None:
+    """A machine without GPUs does without what asks them, which is a part of a waiting worker's memory."""
+    program = (
+        "import sys; from jobfetcher.hardware import Machine; "
+        "print(Machine('libnowhere.so.1').look().gpus, 'pynvml' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+
+    assert found.stdout == "() False\n"
+
+
+def test_the_demo_finds_no_gpu(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that has some: not every engine there gives them to containers."""
+    (tmp_path / "state").write_text(TWO)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(library))
+    environ = {**os.environ, "FAKE_NVML": str(tmp_path / "state")}
+    command = [sys.executable, "-c", "from jobfetcher.hardware import gpus; print(len(gpus()))"]
+
+    found = [
+        subprocess.run(command, env=seen, check=True, capture_output=True, text=True).stdout
+        for seen in (environ, {**environ, **without_gpus(tmp_path / "no-gpus")})
+    ]
+
+    assert found == ["2\n", "0\n"]

@@ -13,6 +13,7 @@ from jobfetcher.ledger import Ledger
 from jobfetcher.shares import Free
 from states.errors import Paused
 from states.job import Exit, Job, JobState, Run, Share, Trigger
+from states.machine import fire
 from states.spec import JobSpec
 from states.table import LIVE
 from tests.fake_store import FakeStore
@@ -140,6 +141,39 @@ def test_a_job_leaves_its_elders_what_they_have_yet_to_take(store: Store) -> Non
     assert (younger.facts.gpus, ledger.hold(elder).facts.gpus) == (("GPU-1",), ("GPU-2",))
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["elder first", "younger first"])
+def test_what_is_promised_is_nobody_elses(store: Store, order: tuple[int, int]) -> None:
+    """Before it is on disk as well, for jobs and for what is offered, and however often it is promised."""
+    machine = Hardware(16000, 15000, 8, GPUS[:2])
+    ledger = Ledger(store, lambda: machine, 2)
+    jobs = [store.add(a_spec(number)) for number in (1, 2)]
+    promised = [ledger.promise(jobs[which]) for which in (*order, *order)]
+
+    assert promised[:2] == promised[2:]
+    assert sorted(job.facts.gpus for job in promised[:2]) == [("GPU-0",), ("GPU-1",)]
+    assert ledger.free() is None
+
+
+def test_what_is_promised_is_committed_by_the_move(store: Store) -> None:
+    """Then another worker knows it, and holding it is no write."""
+    job = store.add(a_spec(1))
+    promised = Ledger(store, lambda: MACHINE, 2).promise(job)
+    accepted = store.commit(job, fire(promised, Trigger.ACCEPTED), Trigger.ACCEPTED)
+    ledger = Ledger(store, lambda: MACHINE, 2)
+
+    assert accepted.facts.share == Share(cpu_cores=4, memory=8000)
+    assert (ledger.hold(accepted), ledger.free()) == (accepted, Free(4, 8000))
+
+
+def test_what_was_promised_to_a_job_that_ended_is_free(store: Store) -> None:
+    """It was never on disk."""
+    ledger = Ledger(store, lambda: MACHINE, 2)
+    ledger.promise(job := store.add(a_spec(1)))
+    moved(store, job, Trigger.FAILED)
+
+    assert ledger.free() == Free(8, 15000)
+
+
 def test_alone_nothing_is_asked(store: Store) -> None:
     """With one place the machine is offered whole, and a job gets it whole."""
     ledger = Ledger(store, lambda: MACHINE, 1, runs=_never)
@@ -191,6 +225,7 @@ class Sharing(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """Another worker, which has nothing but the database."""
+        self.promised: dict[int, Job] = {}
         self.ledger = Ledger(self.store, lambda: self.machine, self.places)
 
     @rule(wanted=WANTED)
@@ -199,7 +234,23 @@ class Sharing(RuleBasedStateMachine):
         free = self.ledger.free()
         if len(self.store.live()) < self.places and free is not None and _fits(free, wanted):
             self.count += 1
-            self.fitted.add(taken_on(self.store, self.count, **wanted).key)
+            self.fitted.add(self.store.add(a_spec(self.count, **wanted)).key)
+
+    @rule(which=st.integers(0, 9))
+    def promise(self, which: int) -> None:
+        """A job is accepted. That may be committed before others come, or after."""
+        for job in self._any(which, JobState.FETCHED):
+            try:
+                self.promised[job.key] = self.ledger.promise(job)
+            except Paused:
+                self.promised.pop(job.key, None)
+                assert not (self.steady and job.key in self.fitted)
+
+    @rule(which=st.integers(0, 9))
+    def keep_promise(self, which: int) -> None:
+        for job in self._any(which, JobState.FETCHED):
+            if (promised := self.promised.pop(job.key, None)) is not None:
+                self.store.commit(job, fire(promised, Trigger.ACCEPTED), Trigger.ACCEPTED)
 
     @rule(wanted=WANTED)
     def bring_back(self, wanted: dict[str, Any]) -> None:
@@ -263,7 +314,8 @@ class Sharing(RuleBasedStateMachine):
                 assert len(job.facts.gpus) == 1
 
     def _holders(self) -> list[Job]:
-        return [job for job in self.store.live() if job.facts.exit is None]
+        known = [self.promised.get(job.key, job) for job in self.store.live()]
+        return [job for job in known if job.facts.exit is None]
 
     def _any(self, which: int, *states: JobState) -> list[Job]:
         found = [job for job in self.store.live() if job.state in states]

@@ -6,6 +6,8 @@ import json
 import logging
 from pathlib import Path
 
+import pytest
+
 import jobfetcher
 from jobfetcher import logs
 
@@ -48,6 +50,29 @@ def test_secrets_and_query_strings_are_masked_even_in_tracebacks() -> None:
         assert "s3cret" not in stream.getvalue()
         assert "X-Amz-Signature" not in stream.getvalue()
         assert "https://bucket/key?***" in stream.getvalue()
+
+
+@pytest.mark.parametrize("style", ["human", "json"])
+def test_what_a_job_names_commands_no_terminal(style: str) -> None:
+    """Escape sequences and line breaks from outside are written as escapes; a line stays one line."""
+    log, stream = lines(style)
+
+    log.warning("pull.failed", extra={"image": "a\x1b[2J\x9b\u202e\nWARNING b ü"})
+
+    written = stream.getvalue()
+    assert written.count("\n") == 1
+    assert "a\\u001b[2J\\u009b\\u202e\\nWARNING b ü" in written
+    assert style != "json" or json.loads(written)["image"] == "a\x1b[2J\x9b\u202e\nWARNING b ü"
+
+
+@pytest.mark.parametrize("style", ["human", "json"])
+def test_a_secret_is_masked_however_it_is_written(style: str) -> None:
+    """A password with a quote, a backslash or a control character is masked in both formats."""
+    log, stream = lines(style, ('pa"ss', "w\\rd", "ta\tb"))
+
+    log.warning("login.failed", extra={"reason": 'pa"ss w\\rd ta\tb'})
+
+    assert "*** *** ***" in stream.getvalue()
 
 
 def test_no_field_has_a_name_that_logging_keeps_for_itself() -> None:

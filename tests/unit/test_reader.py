@@ -74,6 +74,27 @@ def test_a_request_written_while_no_worker_runs_is_noticed(store: SqlStore) -> N
         assert reader.counts() == {"downloading": 1, "error": 1}
 
 
+@pytest.mark.parametrize("wrong", ["{not json", "[1]", "7"])
+@pytest.mark.parametrize("column", ["spec", "facts"])
+def test_what_somebody_broke_by_hand_is_said(store: SqlStore, column: str, wrong: str) -> None:
+    """A job that cannot be read ends a command with a sentence."""
+    filled(store)
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute(f"UPDATE jobs SET {column} = ?", (wrong,))
+    with open_reader(store.path) as reader, pytest.raises(StoreUnusable, match="no JSON object"):
+        reader.jobs()
+
+
+@pytest.mark.parametrize("column", ["spec", "facts"])
+def test_what_somebody_broke_by_hand_is_said_of_jobs_at_work(store: SqlStore, column: str) -> None:
+    """Also where the database itself reads the specification."""
+    filled(store)
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute(f"UPDATE jobs SET {column} = 'x'")
+    with open_reader(store.path) as reader, pytest.raises(StoreUnusable, match="no JSON object"):
+        reader.at_work()
+
+
 def test_a_job_is_all_its_leases(store: SqlStore) -> None:
     """Asked by the API's id: newest lease first, specification and facts parsed."""
     failed, _ = filled(store)

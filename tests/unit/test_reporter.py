@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from jobfetcher.api.errors import ApiError, NotFound, ServerError, TooManyRequests, Unreachable
-from jobfetcher.reporter import ASK_AFTER, Reporter
+from jobfetcher.reporter import ASK_AFTER, CATCH_UP_SECONDS, Reporter
 from jobfetcher.stop import StopSignal
+from persistence.errors import StoreUnavailable
 from persistence.store import SqlStore
 from states.errors import JobGone, Paused
 from states.job import ApiStatus, Job, Trigger
@@ -31,8 +32,10 @@ class FakeApi:
         self.answers: list[ApiError] = []
         self.asked: list[str] = []
         self.known = True
+        self.on_put: Callable[[], object] = lambda: None
 
     def put_status(self, job_id: str, status: ApiStatus, detail: str = "") -> None:
+        self.on_put()
         if self.answers:
             raise self.answers.pop(0)
         self.heard.append((job_id, status.value, detail))
@@ -86,6 +89,12 @@ def moved(store: SqlStore, job: Job, *triggers: Trigger) -> Job:
     return job
 
 
+def on_disk(store: SqlStore) -> list[str]:
+    """The statuses that another process sees as sent."""
+    with SqlStore(f"sqlite:///{store.path}", "w") as other:
+        return [row.status for row in other.outbox(1) if row.sent_at is not None]
+
+
 def statuses(api: FakeApi) -> list[str]:
     return [status for _, status, _ in api.heard]
 
@@ -100,6 +109,67 @@ def test_statuses_are_sent_once_and_in_order(store: SqlStore, api: FakeApi, repo
         reporter.turn()
 
     assert statuses(api) == ["preprocessing", "running", "postprocessing"]
+
+
+def test_a_mark_goes_along_with_the_next_write(
+    store: SqlStore, api: FakeApi, reporter: Reporter, clock: Clock
+) -> None:
+    """That of the last status is on disk at once, any other half a second later at the latest."""
+    job = store.add(JobSpec.parse("7", RAW))
+    reporter.watch(job)
+    waits, seen = [reporter.turn()], [on_disk(store)]
+    clock.now += waits[-1]
+    waits.append(reporter.turn())
+    seen.append(on_disk(store))
+    job = moved(store, job, Trigger.ACCEPTED, Trigger.DOWNLOADED)
+    reporter.turn()
+    moved(store, job, Trigger.FAILED)
+    seen.append(on_disk(store))
+    reporter.turn()
+    seen.append(on_disk(store))
+
+    assert waits[0] == CATCH_UP_SECONDS < waits[1]
+    assert seen == [
+        [],
+        ["preprocessing"],
+        ["preprocessing", "running"],
+        ["preprocessing", "running", "error"],
+    ]
+
+
+def test_nothing_is_told_before_the_mark_of_what_came_before_it(
+    store: SqlStore, api: FakeApi, reporter: Reporter
+) -> None:
+    """Else the next life would tell it again after what followed it. What waits behind it is due at once."""
+    job = store.add(JobSpec.parse("7", RAW))
+    reporter.watch(job)
+    moved(store, job, Trigger.ACCEPTED, Trigger.DOWNLOADED)
+    seen: list[list[str]] = []
+    api.on_put = lambda: seen.append(on_disk(store))
+    wait = reporter.turn()
+    reporter.turn()
+
+    assert (wait, statuses(api), seen) == (0.0, ["preprocessing", "running"], [[], ["preprocessing"]])
+
+
+def test_keep_alives_go_on_while_marks_cannot_be_written(tmp_path: Path, api: FakeApi, clock: Clock) -> None:
+    """A full disk keeps nobody's job from being kept alive."""
+
+    class Full(SqlStore):
+        def catch_up(self) -> None:
+            raise StoreUnavailable("The disk is full.")
+
+    with Full(f"sqlite:///{tmp_path}/jobs.db", "w") as store:
+        reporter = Reporter(api, store, 10, lambda _: None, clock=clock)  # type: ignore[arg-type]  # half an Api
+        for number in ("7", "8"):
+            raw = {**RAW, "meta": {"job_id": number, "date_created": "today"}}
+            reporter.watch(store.add(JobSpec.parse(number, raw)))
+        reporter.turn()
+        clock.now += 10
+        with pytest.raises(StoreUnavailable):
+            reporter.turn()
+
+    assert [job for job, _, _ in api.heard] == ["7", "8", "7", "8"]
 
 
 def test_keep_alives_repeat_the_last_status_without_detail(

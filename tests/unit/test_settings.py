@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from jobfetcher import settings
-from jobfetcher.environment import lookup
+from jobfetcher.environment import Misread, folder_at, lookup, read_env_file
 
 TOKEN = {"API_URL": "http://api:8000", "ACCESS_TOKEN": "s3cret-token"}
 
@@ -104,7 +104,37 @@ def test_the_spelling_of_the_existing_readme_is_understood() -> None:
             {**TOKEN, "TIMEOUT_STATUS": "200"}, "TIMEOUT_STATUS (environment): ", id="over half a lease"
         ),
         pytest.param(
-            {**TOKEN, "RUNNER": "podman"}, "RUNNER (environment): 'docker' or 'process'", id="choice"
+            {**TOKEN, "SHM_SIZE": "99999999999999999999"},
+            "SHM_SIZE (environment): must be less than or equal to 16777216",
+            id="more memory than any machine has",
+        ),
+        pytest.param(
+            {**TOKEN, "RUNNER": "podman"}, "RUNNER (environment): must be 'docker' or 'process'", id="choice"
+        ),
+        pytest.param(
+            {**TOKEN, "ACCESS_TOKEN": "a\nb"},
+            "ACCESS_TOKEN (environment): has a blank",
+            id="break",
+        ),
+        pytest.param(
+            {**TOKEN, "ACCESS_TOKEN": "t€n"},
+            "ACCESS_TOKEN (environment): has a blank",
+            id="euro",
+        ),
+        pytest.param({**TOKEN, "API_URL": "https://"}, "API_URL (environment): names no host", id="no host"),
+        pytest.param(
+            {**TOKEN, "API_URL": "http://api.example:port"}, "API_URL (environment): names no host", id="port"
+        ),
+        pytest.param(
+            {**TOKEN, "API_URL": "http://api example"}, "API_URL (environment): names no host", id="blank"
+        ),
+        pytest.param(
+            {**TOKEN, "API_URL": "http://api/?x"}, "API_URL (environment): must be nothing but", id="query"
+        ),
+        pytest.param(
+            {**TOKEN, "DATABASE_URL": "mysql://u@h/x"},
+            "DATABASE_URL (environment): must name a SQLite file",
+            id="database",
         ),
     ],
 )
@@ -114,6 +144,66 @@ def test_a_wrong_value_is_named(environ: dict[str, str], expected: str) -> None:
         load(environ)
 
     assert expected in str(caught.value)
+
+
+def test_a_scheme_may_be_in_capitals_and_the_address_may_have_a_path() -> None:
+    """An address is taken as people write it, with no slash at its end."""
+    assert load({**TOKEN, "API_URL": "HTTPS://Api.example/wf/"}).api_url == "https://Api.example/wf"
+
+
+def test_a_password_in_a_wrong_address_is_in_no_message() -> None:
+    """What is wrong with DATABASE_URL or API_URL is said without the login in it."""
+    for name in ("DATABASE_URL", "API_URL"):
+        with pytest.raises(settings.SettingsError) as caught:
+            load({**TOKEN, name: "http://user:hidden@host/x"})
+
+        assert "hidden" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(b"PASSWORD=\xff\xfe", "is not UTF-8 text", id="bytes"),
+        pytest.param("PASSWORD=x".encode("utf-16"), "is not UTF-8 text", id="utf-16"),
+    ],
+)
+def test_a_file_that_is_no_text_is_named(tmp_path: Path, content: bytes, expected: str) -> None:
+    """A .env file that cannot be read ends in a sentence."""
+    (tmp_path / ".env").write_bytes(content)
+
+    with pytest.raises(Misread) as caught:
+        read_env_file(tmp_path / ".env")
+
+    assert expected in str(caught.value)
+
+
+def test_what_the_system_says_of_the_file_is_in_the_sentence(tmp_path: Path) -> None:
+    """No such file is no trouble; one that cannot be looked at is, with the reason."""
+    (tmp_path / "folder").write_text("")
+
+    assert read_env_file(tmp_path / "folder" / ".env") == {}
+    with pytest.raises(Misread) as caught:
+        read_env_file(tmp_path / ("x" * 300))
+
+    assert "file name too long" in str(caught.value)
+
+
+def test_a_home_that_nobody_has_is_said() -> None:
+    """~name of nobody is no folder, and no traceback."""
+    with pytest.raises(Misread) as caught:
+        folder_at("~nobody-of-that-name/x")
+
+    assert "'~nobody-of-that-name/x'" in str(caught.value)
+    with pytest.raises(settings.SettingsError):
+        load({**TOKEN, "PATH_BASE": "~nobody-of-that-name/x"})
+
+
+def test_a_folder_whose_database_would_lie_elsewhere_is_refused() -> None:
+    """What follows a '?' is no part of the database's address: two folders would share one file."""
+    with pytest.raises(settings.SettingsError) as caught:
+        load({**TOKEN, "PATH_BASE": "/data/a?b"})
+
+    assert "The folder '/data/a?b' has a '?' in its name" in str(caught.value)
 
 
 def test_secrets_are_in_no_message() -> None:

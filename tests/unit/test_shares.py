@@ -88,6 +88,7 @@ def test_a_limit_is_never_smaller_than_engines_allow() -> None:
         ({"gpu_model": "H100"}, ("GPU-large",)),
         ({"gpu_archi": "9.0", "gpu_mem": 500}, ("GPU-large",)),
         ({"gpu_mem": 0}, ("GPU-large",)),
+        ({"gpu_mem": -1}, ("GPU-large",)),
     ],
     ids=[
         "the smallest that fits",
@@ -95,6 +96,7 @@ def test_a_limit_is_never_smaller_than_engines_allow() -> None:
         "by model",
         "the emptier of two",
         "asks for none: the emptiest",
+        "less than none is none",
     ],
 )
 def test_a_job_that_asks_for_a_gpu_gets_one_that_fits(

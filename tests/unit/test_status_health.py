@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 
 from jobfetcher import board_file
 from jobfetcher.cli import health
-from jobfetcher.status.health import LONG_PATIENCE, PATIENCE, Disk, Verdict, alive, ready
+from jobfetcher.lock import state_lock
+from jobfetcher.status.health import LONG_PATIENCE, PATIENCE, Disk, Verdict, alive, ready, works
 from jobfetcher.status.hosts import is_ours
 from jobfetcher.status.server import PortUnusable, StatusServer
 from tests.status_scene import living
 
 AT = 1_000_000.0
-ROOMY = Disk(free=10, total=100, least=5)
+MIB = 1024 * 1024
+ROOMY = Disk(free=10 * MIB, total=100 * MIB, least=5 * MIB)
 
 
 def beats(**ages: float) -> dict[str, Any]:
@@ -70,10 +73,34 @@ def test_what_keeps_a_worker_from_taking_jobs_on(change: dict[str, Any], expecte
 
 def test_a_full_disk_keeps_it_from_taking_jobs_on() -> None:
     """Less than MIN_FREE_DISK: the sentence has both numbers."""
-    mib = 1024 * 1024
-    (problem,) = ready(living(AT), Disk(free=3 * mib, total=9 * mib, least=5 * mib)).problems
+    (problem,) = ready(living(AT), Disk(free=3 * MIB, total=9 * MIB, least=5 * MIB)).problems
 
     assert problem.startswith("Only 3 MiB are free and 5 MiB must stay free")
+
+
+def test_a_worker_on_a_full_disk_lives_and_is_not_healthy() -> None:
+    """One sentence, from the disk, or from the database where that could not be written; no reason for the
+    watchdog to end the worker."""
+    disk, refused = Disk(free=4096, total=40 * MIB, least=0), "The database cannot grow: its disk is full."
+    full = "The disk is full: 4 KiB of 40 MiB are free; make room."
+
+    for verdict in (works, ready):
+        assert (full,) == verdict(living(AT), disk).problems
+        assert (refused,) == verdict(living(AT, database={"full": refused}), disk).problems
+        assert (refused,) == verdict(living(AT, database={"full": refused}), ROOMY).problems
+        assert verdict(living(AT, database={"full": ""}), ROOMY).ok
+    assert alive(living(AT, database={"full": refused})).ok
+
+
+def test_on_a_full_disk_an_old_status_file_is_no_sign_of_death(tmp_path: Path) -> None:
+    """It cannot be written: what is said is that the disk is full."""
+    board_file.write(tmp_path, {**living(AT), "pid": os.getpid()})
+    with state_lock(tmp_path):
+        full = health.of_files(tmp_path, AT + 300, lambda _: (40 * MIB, 40 * MIB, 0)).text
+        roomy = health.of_files(tmp_path, AT + 300, lambda _: (40 * MIB, 0, 40 * MIB)).text
+
+    assert "The disk is full: 0 KiB of 40 MiB are free; make room.\n" == full
+    assert "no sign of life for 300 s" in roomy
 
 
 def test_a_worker_without_an_engine_needs_none() -> None:

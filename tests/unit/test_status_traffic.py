@@ -3,9 +3,12 @@
 import socket
 
 import pytest
-import requests
+from pydantic import SecretStr
 
+from jobfetcher.api import ApiClient, FixedToken
+from jobfetcher.api.errors import Unreachable
 from jobfetcher.status.traffic import Traffic, called, outcome
+from states.ports import Resources
 
 BASE = "https://api.example.org/worker"
 
@@ -57,12 +60,15 @@ def test_the_last_good_answer_is_remembered() -> None:
 
 
 def test_a_request_without_an_answer_counts_too() -> None:
-    """Nobody listens: unreachable, and the error goes on to the client."""
+    """Nobody listens: unreachable, and the error goes on to the caller."""
     traffic = Traffic()
-    with socket.socket() as deaf, traffic.session() as session:
+    with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
-        session.trust_env = False
-        with pytest.raises(requests.ConnectionError):
-            session.get(f"http://127.0.0.1:{deaf.getsockname()[1]}/jobs")
+        url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        with (
+            ApiClient(url, FixedToken(SecretStr("t")), on_answer=traffic.heard) as client,
+            pytest.raises(Unreachable),
+        ):
+            client.fetch_jobs(Resources(memory=1))
 
     assert {("fetch_jobs", "unreachable"): 1} == traffic.ended()

@@ -10,7 +10,7 @@ from jobfetcher.workspace import Folders
 from persistence.requests import Answer, Desk, Operator
 from persistence.store import SqlStore
 from states.errors import Paused
-from states.job import Job, Trigger
+from states.job import Exit, Job, Trigger
 from states.machine import fire
 from tests.fake_tools import Calls, FakeEngine, FakeRunner, a_spec
 
@@ -47,6 +47,18 @@ def scene(store: SqlStore, tmp_path: Path) -> Scene:
     return Scene(store, tmp_path)
 
 
+def test_room_is_looked_for_after_each_sweep(store: SqlStore, tmp_path: Path) -> None:
+    """By then what the ended job left is gone."""
+    seen: list[list[Job]] = []
+    scene = Scene(store, tmp_path)
+    runner = FakeRunner(scene.calls, scene.engine)
+    sweeper = Sweeper(store, runner, scene.folders, after=lambda: seen.append(store.sweepable()))
+    scene.job("1", Trigger.FAILED)
+
+    sweeper.sweep()
+    assert [[]] == seen
+
+
 def test_what_an_ended_job_left_is_removed(scene: Scene) -> None:
     """Container and folder of an ended, reported job are gone after one sweep."""
     job = scene.job("1", Trigger.FAILED)
@@ -56,6 +68,18 @@ def test_what_an_ended_job_left_is_removed(scene: Scene) -> None:
     assert scene.engine.started == {}
     assert not scene.folders.home(job).exists()
     assert scene.store.sweepable() == []
+
+
+def test_only_a_run_whose_end_nobody_saw_is_told_to_end(scene: Scene) -> None:
+    """One question less to the engine for each job that goes well; removed are both."""
+    job = scene.job("1", Trigger.ACCEPTED, Trigger.DOWNLOADED, reported=False)
+    for trigger in (Trigger.EXITED, Trigger.UPLOADED):
+        job = scene.store.commit(job, fire(job.with_facts(exit=Exit(code=0)), trigger), trigger)
+    scene.job("2", Trigger.FAILED)
+    scene.sweeper.sweep()
+
+    assert scene.calls.log == ["runner.remove", "runner.stop", "runner.remove"]
+    assert scene.engine.started == {}
 
 
 def test_what_a_live_job_claims_stays(scene: Scene) -> None:

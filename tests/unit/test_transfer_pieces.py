@@ -2,10 +2,12 @@
 
 import errno
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobfetcher.api.retries import NEVER
+from jobfetcher.api.stretch import Shrunk, Stretch
 from jobfetcher.stop import StopSignal
 from jobfetcher.transfer.crew import side_by_side
-from jobfetcher.transfer.multipart import Multipart, Shrunk
+from jobfetcher.transfer.multipart import Multipart
 from jobfetcher.transfer.spool import Spool
 from jobfetcher.transfer.tree import readable
 from states.errors import JobGone
@@ -72,17 +75,28 @@ def a_file(folder: Path, content: bytes) -> int:
     return os.open(path, os.O_RDWR)
 
 
-def whole(form: Multipart, size: int) -> bytes:
-    return b"".join(iter(lambda: form.read(size), b""))
+def whole(form: Multipart) -> bytes:
+    """What arrives if the form is sent."""
+    ours, theirs = socket.socketpair()
+    arrived: list[bytes] = []
+    with ThreadPoolExecutor(1) as beside, theirs:
+        reading = beside.submit(lambda: arrived.extend(iter(lambda: theirs.recv(1 << 20), b"")))
+        with ours:
+            for piece in form:
+                piece.send(ours) if isinstance(piece, Stretch) else ours.sendall(piece)
+        reading.result()
+    return b"".join(arrived)
 
 
-@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+@pytest.mark.parametrize("size", [1, 7, 300_000, 2_500_000])
 def test_a_form_is_as_long_as_it_says(tmp_path: Path, size: int) -> None:
-    """Fields first, the file last, whatever the size of the reads; spans follow one another."""
-    fd = a_file(tmp_path, b"0123456789")
+    """Fields first, the file last, whether it is short or long; spans follow one another."""
+    fd = a_file(tmp_path, b"0" * size + b"1" * 6 * size)
+    heard: list[int] = []
     try:
-        form = Multipart({"key": "ü", 'a"b': ""}, "n\nm", [(fd, 6, 4), (fd, 0, 3), (fd, 0, 0)])
-        body = whole(form, size)
+        spans = [(fd, 5 * size, 2 * size), (fd, 0, size), (fd, 0, 0)]
+        form = Multipart({"key": "ü", 'a"b': ""}, "n\nm", spans, heard.append)
+        body = whole(form)
     finally:
         os.close(fd)
 
@@ -100,12 +114,13 @@ def test_a_form_is_as_long_as_it_says(tmp_path: Path, size: int) -> None:
         'Content-Disposition: form-data; name="file"; filename="n%0Am"',
         "Content-Type: application/octet-stream",
         "",
-        "6789012",
+        "1" * 2 * size + "0" * size,
         f"--{boundary}--",
         "",
     ]
     assert body.decode().split("\r\n") == lines
     assert len(body) == form.length
+    assert heard[-1] == 3 * size
 
 
 def test_what_a_file_grows_by_is_left_out(tmp_path: Path) -> None:
@@ -114,19 +129,20 @@ def test_what_a_file_grows_by_is_left_out(tmp_path: Path) -> None:
     try:
         form = Multipart({}, "n", [(fd, 0, 5)])
         os.pwrite(fd, b"more", 5)
-        assert len(whole(form, 100)) == form.length
+        assert len(whole(form)) == form.length
     finally:
         os.close(fd)
 
 
-def test_a_file_that_shrinks_is_noticed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [5, 3_000_000])
+def test_a_file_that_shrinks_is_noticed(tmp_path: Path, size: int) -> None:
     """A body that could not be as long as announced is broken off."""
-    fd = a_file(tmp_path, b"12345")
+    fd = a_file(tmp_path, b"1" * size)
     try:
-        form = Multipart({}, "n", [(fd, 0, 5)])
-        os.ftruncate(fd, 2)
+        form = Multipart({}, "n", [(fd, 0, size)])
+        os.ftruncate(fd, size // 2)
         with pytest.raises(Shrunk):
-            whole(form, 100)
+            whole(form)
     finally:
         os.close(fd)
 

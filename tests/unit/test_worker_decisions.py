@@ -17,7 +17,7 @@ from jobfetcher.worker import Intake, Worker
 from jobfetcher.workspace import Folders
 from persistence.store import SqlStore
 from states.job import Job, JobState
-from states.ports import Resources, Stop
+from states.ports import Resources, Stop, Uploaded
 from states.spec import JobSpec
 from tests.fake_tools import Calls, FakeEngine, FakeLease, FakeRunner, FakeTransfers, FakeWorkspace, a_spec
 from tests.store_life import sent
@@ -36,10 +36,10 @@ class SlowTransfers(FakeTransfers):
         super().download(job, folder, stop)
         self._wait("down", stop)
 
-    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> str:
-        said = super().upload(job, folder, log, stop)
+    def upload(self, job: Job, folder: Path, log: Iterator[bytes], stop: Stop) -> Uploaded:
+        sent = super().upload(job, folder, log, stop)
         self._wait("up", stop)
-        return said
+        return sent
 
     def _wait(self, what: str, stop: Stop) -> None:
         with stop.interrupts(self.let_go.set):

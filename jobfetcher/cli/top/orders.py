@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jobfetcher.cli import asking
+from jobfetcher.cli.control import SECONDS
 from jobfetcher.cli.look import Unanswerable
 from jobfetcher.lock import holder
 from persistence.requests import Operator
-
-SECONDS = 15.0
-"""How long an answer is waited for."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def _outcome(asked: asking.Asked) -> str:
             if holder(asked.base) is None:
                 return asking.NO_WORKER
             if time.monotonic() > deadline:
-                return "The worker has the request; it is not done yet."
+                return asking.NOT_YET
             time.sleep(asking.LOOK_SECONDS)
     if answer.refused:
         raise Unanswerable(answer.text)
