@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlalchemy import Connection
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from persistence import readonly
 from persistence.engine import translating, writing_engine
@@ -75,9 +76,15 @@ def _set_aside_orphan(path: Path) -> None:
 
 
 def _lay_out(path: Path) -> None:
-    """Give an empty file the schema, and note which revision that is as Alembic would."""
+    """Give an empty file the schema, and note which revision that is as Alembic would.
+
+    A table's indexes are made in the order of their names: where two would do, SQLite takes the later one.
+    """
     with _transaction(path) as connection:
-        metadata.create_all(connection)
+        for table in metadata.sorted_tables:
+            connection.execute(CreateTable(table))
+            for index in sorted(table.indexes, key=lambda index: str(index.name)):
+                connection.execute(CreateIndex(index))
         connection.exec_driver_sql(_REVISIONS)
         connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (HEAD,))
 

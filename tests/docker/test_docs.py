@@ -24,6 +24,9 @@ WORKED = [page for page in PAGES if blocks(page)]
 """The pages with commands in them."""
 BESIDE_A_WORKER = {"operating.md", "configuration.md"}
 """Pages whose commands are typed where a worker runs."""
+AS_ROOT = {"attach.md"}
+"""Pages that show two ways for one folder: what the container's root makes there, no other account reads."""
+OF_ROOT = (pytest.mark.root,)
 
 
 @pytest.fixture
@@ -34,7 +37,11 @@ def stage(tmp_path: Path, mock: MockServer, built_image: Image) -> Iterator[Stag
 
 
 @pytest.mark.docker
-@pytest.mark.parametrize("page", WORKED, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=OF_ROOT if page.name in AS_ROOT else ()) for page in WORKED],
+    ids=lambda page: page.name,
+)
 def test_every_command_of_the_page_works(page: Path, stage: Stage) -> None:
     """Typed one after the other, each ends with exit code 0."""
     done = stage.mock.control.submit(

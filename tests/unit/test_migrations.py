@@ -65,6 +65,17 @@ def tables(path: Path) -> dict[str, list[tuple[object, ...]]]:
         return {name: connection.execute(f"PRAGMA table_info({name})").fetchall() for (name,) in names}
 
 
+def indexes_of(path: Path, table: str) -> list[str]:
+    """Names of the table's indexes, in the order in which they were made."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'index' AND sql NOT NULL AND tbl_name = ? "
+            "ORDER BY rowid",
+            (table,),
+        )
+        return [name for (name,) in rows]
+
+
 def indexes(path: Path) -> set[str]:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql NOT NULL")
@@ -96,6 +107,16 @@ def test_a_new_file_is_what_the_migrations_make(tmp_path: Path) -> None:
     assert tables(made) == tables(grown)
     assert indexes(made) == indexes(grown)
     assert (revision(made), revision(grown)) == (HEAD, HEAD)
+
+
+def test_a_new_files_indexes_are_made_in_the_order_of_the_migrations(tmp_path: Path) -> None:
+    """Where two would do, SQLite takes the later one: which it is must not depend on chance."""
+    made, grown = upgrade(url(tmp_path / "made.db")), migrated(tmp_path / "migrated.db")
+
+    assert indexes_of(made, "outbox") == ["ix_outbox_job_key", "outbox_unsent"]
+    assert [indexes_of(made, name) for name in metadata.tables] == [
+        indexes_of(grown, name) for name in metadata.tables
+    ]
 
 
 @pytest.mark.parametrize("of", RELEASED)
