@@ -22,12 +22,6 @@ from tests.scripted_server import Reply, Script, ScriptedServer, Seen, always, i
 
 
 @pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as running:
-        yield running
-
-
-@pytest.fixture
 def client(server: ScriptedServer) -> Iterator[ApiClient]:
     with ApiClient(server.url, FixedToken(SecretStr("t0ken")), timeout=(2, 2)) as made:
         yield made

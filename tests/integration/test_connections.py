@@ -33,12 +33,6 @@ def _a_plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as running:
-        yield running
-
-
 def client_of(url: str) -> ApiClient:
     return ApiClient(url, FixedToken(SecretStr("t0ken")), timeout=(5, 5))
 

@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,17 +52,6 @@ class FakeApi:
 
     def fetch_jobs(self, resources: Resources, limit: int = 1) -> list[JobSpec]:
         raise NotImplementedError
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as running:
-        yield running
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "job" / "files"
 
 
 def spec(**files_down: str) -> JobSpec:

@@ -1,7 +1,7 @@
 """Transfers tell how far they are; inputs that cannot fit are refused before their bodies are written."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +23,6 @@ from tests.scripted_server import Reply, ScriptedServer, always, in_turn
 from tests.scripted_server import Seen as Request
 
 MIB = 1024 * 1024
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as running:
-        yield running
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "job" / "files"
 
 
 def _nobody(path: str, size: int) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -91,17 +91,6 @@ class Storage:
 def span(seen: Seen) -> tuple[int, int]:
     first, _, last = seen.headers["range"].removeprefix("bytes=").partition("-")
     return int(first), int(last) + 1
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with ScriptedServer() as running:
-        yield running
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "job" / "files"
 
 
 def fetch(

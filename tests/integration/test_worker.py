@@ -235,6 +235,10 @@ def test_a_terminal_that_is_closed_ends_the_worker_in_order(mock: MockServer, wo
 
     assert (0, True) == (worker.ended(), "worker.stopped" in worker.log.read_text())
 
+    worker.start()
+    mock.control.wait_status(job, "finished", timeout_seconds=60)
+    assert told(mock, job) == GOOD
+
 
 @pytest.mark.row(59)
 def test_a_step_that_hangs_does_not_hold_up_the_exit(mock: MockServer, worker: WorkerProcess) -> None:
